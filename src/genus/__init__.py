@@ -1,0 +1,24 @@
+"""genus: generative models from your own data, on the machine you have, and proof of what they made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Dataset", "Run", "__version__", "load", "make"]
+
+if TYPE_CHECKING:
+    from genus.data.dataset import Dataset
+    from genus.run import Run, load
+    from genus.make import make
+
+_HOME = {"Dataset": "genus.data.dataset", "Run": "genus.run", "load": "genus.run", "make": "genus.make"}
+
+
+def __getattr__(name: str) -> Any:
+    """Public names are fetched when first used, so that `import genus` costs nothing (and no torch)."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'genus' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,62 @@
+"""Files that are either whole or not there: written to a temporary name beside the target, synced, renamed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from genus.errors import GenusError, UsageError
+
+
+def write(path: Path, content: bytes | str) -> Path:
+    """Write `content` atomically; a crash or a full disk leaves the old file. Raises `GenusError` with the remedy."""
+    data = content.encode() if isinstance(content, str) else content
+
+    def fill(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+
+    return replace(path, fill)
+
+
+def replace(path: Path, fill: Callable[[Path], None]) -> Path:
+    """`fill` writes a temporary path, which then takes the place of `path` in one step."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fill(temporary)
+        os.replace(temporary, path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise GenusError(f"cannot write {path}: {error.strerror or error}; free some space or choose another place") from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return path
+
+
+def write_json(path: Path, value: Any) -> Path:
+    """`value` as readable JSON, atomically."""
+    return write(path, json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in `path`. Raises `UsageError` if it is missing, `GenusError` if it is damaged."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UsageError(f"{path} does not exist") from None
+    except (ValueError, OSError) as error:
+        raise GenusError(f"{path} cannot be read: {error}") from error
+
+
+def sha256(path: Path) -> str:
+    """Of a file's content, read in pieces."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,90 @@
+"""Configurations: frozen, validated, named by `kind`, stored as JSON. Imports no torch.
+
+A *part* is anything a recipe can name. Its `kind` is `room.file` (or `room.file.name` where a file holds several),
+so a configuration found in a run's folder leads to exactly one module of this package, and reading one never
+executes stored code. A new part is a new file: there is no list of parts to edit.
+
+    class TransformerConfig(NetworkConfig):
+        kind: Literal["networks.transformer"] = "networks.transformer"
+        width: int = 384
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from typing import Annotated, Any, ClassVar, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, ValidationError
+
+from genus.errors import UsageError
+
+ROOMS = ("codecs", "networks", "objectives", "samplers", "conditions", "data", "clean", "train", "validate", "recipes")
+_KIND = re.compile(rf"({'|'.join(ROOMS)})\.([a-z][a-z0-9_]*)(\.[a-z][a-z0-9_]*)?")
+
+
+class Part(BaseModel):
+    """A frozen configuration. Unknown fields are errors; `kind` says which class reads it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, arbitrary_types_allowed=False)
+
+    kind: str
+    known: ClassVar[dict[str, type[Part]]] = {}
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        kind = cls.model_fields["kind"].default
+        if isinstance(kind, str):
+            other = Part.known.setdefault(kind, cls)
+            if (other.__module__, other.__qualname__) != (cls.__module__, cls.__qualname__):
+                raise TypeError(f"two parts call themselves {kind!r}: {other.__qualname__} and {cls.__qualname__}")
+
+    def but(self, **changes: Any) -> Self:
+        """A validated copy with some fields changed. Raises `UsageError` that names a field it does not have."""
+        unknown = sorted(set(changes) - set(type(self).model_fields))
+        if unknown:
+            have = ", ".join(sorted(set(type(self).model_fields) - {"kind"})) or "none"
+            raise UsageError(f"{self.kind} has no {', '.join(map(repr, unknown))}; it has: {have}")
+        fields = {name: getattr(self, name) for name in type(self).model_fields}
+        try:
+            return type(self)(**{**fields, **changes})
+        except ValidationError as error:
+            raise UsageError(plain(error, self.kind)) from None
+
+
+def parse(data: Any) -> Any:
+    """A dictionary with a `kind` becomes the part it names; anything else is returned as it is.
+
+    Raises `UsageError` for a kind that is not a part of this package.
+    """
+    if not isinstance(data, dict) or "kind" not in data:
+        return data
+    kind = data["kind"]
+    if kind not in Part.known:
+        match = _KIND.fullmatch(kind) if isinstance(kind, str) else None
+        if match is None:
+            raise UsageError(f"{kind!r} is not a kind of part; kinds read like 'networks.transformer'")
+        module = f"genus.{match[1]}.{match[2]}"
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name != module:
+                raise
+        if kind not in Part.known:
+            raise UsageError(f"this version of genus has no part {kind!r}; was the run made by a newer one?")
+    try:
+        return Part.known[kind].model_validate(data)
+    except ValidationError as error:
+        raise UsageError(plain(error, kind)) from None
+
+
+def plain(error: ValidationError, where: str) -> str:
+    """A validation error as one readable sentence a field."""
+    said = (f"{'.'.join(map(str, e['loc'])) or where} = {e.get('input')!r}: {e['msg'].lower()}" for e in error.errors())
+    return f"{where}: " + "; ".join(said)
+
+
+P = TypeVar("P", bound=Part)
+#: A field that holds some part: `codec: Any_[CodecConfig]`. Stored with all its own fields, read back as itself.
+Any_ = Annotated[SerializeAsAny[P], BeforeValidator(parse)]
