@@ -9,8 +9,8 @@ __all__ = ["Dataset", "Run", "__version__", "load", "make"]
 
 if TYPE_CHECKING:
     from genus.data.dataset import Dataset
-    from genus.run import Run, load
     from genus.make import make
+    from genus.run import Run, load
 
 _HOME = {"Dataset": "genus.data.dataset", "Run": "genus.run", "load": "genus.run", "make": "genus.make"}
 

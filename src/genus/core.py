@@ -237,10 +237,13 @@ class Codec(Protocol):
     streams: bool
 
     def encode(self, media: Sequence[Any]) -> list[Tensor]:
-        """Each item as [C, *dims_i]: long where the space has a vocabulary, float32 (or uint8 codes) else."""
+        """Each item as [C, *dims_i], in whatever compact type a cache should hold (uint8 pixels, int32 tokens)."""
+
+    def lift(self, stored: Tensor) -> Tensor:
+        """What `encode` gave, as the network sees it: long where the space has a vocabulary, float32 else."""
 
     def decode(self, x: Tensor) -> list[Any]:
-        """x [B, C, *dims] back to media. For a stream, cells from the end mark on are dropped."""
+        """X [B, C, *dims] back to media. For a stream, cells from the end mark on are dropped."""
 
     def save(self, folder: Path) -> CodecConfig:
         """Write what a configuration cannot hold (a vocabulary, weights) and return the resolved configuration."""
@@ -287,6 +290,10 @@ class Conditioner(nn.Module, ABC):
     def null(self, batch: int) -> Cond:
         """What the network was shown where the condition was dropped."""
 
+    def draw(self, noise: Noise) -> dict[str, list[Any]]:
+        """Fields for samples of which nothing was asked: drawn as in the training data where that is known, else none."""
+        return {}
+
 
 class State(ABC):
     """What a predictor remembers of the cells it has seen (a KV cache). Opaque to samplers."""
@@ -299,9 +306,7 @@ class Network(nn.Module, ABC):
     """
 
     @abstractmethod
-    def forward(
-        self, x: Tensor, t: Tensor | None = None, cond: Cond = Cond(), state: State | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor | None = None, cond: Cond = Cond(), state: State | None = None) -> Tensor:
         """t: [B] in [0, 1]. state: from `start`; x then holds only the cells that follow those already seen."""
 
     def start(self, batch: int, cells: int) -> State | None:
@@ -321,7 +326,9 @@ class NetworkConfig(Part, ABC):
         """The same architecture at another size: one dial, all else follows. Autosizing turns it."""
 
 
-Nets = Mapping[str, nn.Module] | nn.ModuleDict  # {"net", "conditioner"}, {"generator", "critic"}, {"encoder", "decoder"}, ...
+Nets = (
+    Mapping[str, nn.Module] | nn.ModuleDict
+)  # {"net", "conditioner"}, {"generator", "critic"}, {"encoder", "decoder"}, ...
 Metrics = dict[str, Tensor]
 Draws = Mapping[str, Tensor]
 
@@ -383,7 +390,7 @@ class Objective(Part, ABC):
         """The natural sampler: it knows this objective's order of cells. A recipe turns its knobs or names another."""
 
     def log_prob(self, nets: Nets, batch: Batch, noise: Noise) -> LogProb:
-        """log p(x | cond) over the cells that `batch.mask` counts. Raises `NoLikelihood` with the reason."""
+        """Log p(x | cond) over the cells that `batch.mask` counts. Raises `NoLikelihood` with the reason."""
         raise NoLikelihood(f"{self.kind} defines no likelihood: it learns to draw samples, not to score them")
 
 
@@ -394,7 +401,7 @@ class Sampler(Part, ABC):
     def stream(
         self, predict: Predictor, space: Space, cond: Cond, noise: Noise, known: Known | None = None
     ) -> Iterator[Tensor]:
-        """x as it grows: longer texts, clearer pictures; the last one is the sample. [B, C, *dims], B = len(noise)."""
+        """X as it grows: longer texts, clearer pictures; the last one is the sample. [B, C, *dims], B = len(noise)."""
 
     @torch.no_grad()
     def __call__(
@@ -432,6 +439,7 @@ class Model:
     """A codec, trained nets, and how to read them. Made by a phase; used by validate and deploy, or as another's codec."""
 
     codec: Codec
+    space: Space  # the codec's, or for a stream the window that the network was trained on
     nets: nn.ModuleDict
     objective: Objective
     sampler: Sampler
@@ -445,9 +453,12 @@ class Model:
         assert found is None or isinstance(found, Conditioner)
         return found
 
-    def condition(self, fields: Mapping[str, Sequence[Any]]) -> Cond:
-        """Record fields -> Cond; unconditional models take none."""
-        return Cond() if self.conditioner is None else self.conditioner(fields)
+    def condition(self, fields: Mapping[str, Sequence[Any]], batch: int) -> Cond:
+        """Record fields -> Cond; where no field is given, the null; unconditional models take none."""
+        if self.conditioner is None:
+            return Cond()
+        cond: Cond = self.conditioner(fields) if fields else self.conditioner.null(batch)
+        return cond
 
     def predictor(self) -> Predictor:
         """The objective's predictor inside its wraps, first wrap innermost."""
@@ -472,11 +483,14 @@ class Model:
     def stream(
         self, noise: Noise, fields: Mapping[str, Sequence[Any]] | None = None, known: Known | None = None, **knobs: Any
     ) -> Iterator[Tensor]:
-        """x as it grows; knobs (steps, temperature, top_p, ...) are the sampler's own, an unknown one is a UsageError."""
+        """X as it grows; knobs (steps, temperature, top_p, ...) are the sampler's own, an unknown one is a UsageError."""
         self.nets.eval()
         draw = self.sampler.but(**knobs) if knobs else self.sampler
+        if not fields and self.conditioner is not None:
+            fields = self.conditioner.draw(noise.child("condition"))
         with torch.no_grad():
-            yield from draw.stream(self.predictor(), self.codec.space, self.condition(fields or {}), noise, known)
+            cond = self.condition(fields or {}, len(noise))
+            yield from draw.stream(self.predictor(), self.space, cond, noise, known)
 
     def generate(
         self, noise: Noise, fields: Mapping[str, Sequence[Any]] | None = None, known: Known | None = None, **knobs: Any

@@ -34,7 +34,9 @@ def replace(path: Path, fill: Callable[[Path], None]) -> Path:
         os.replace(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise GenusError(f"cannot write {path}: {error.strerror or error}; free some space or choose another place") from error
+        raise GenusError(
+            f"cannot write {path}: {error.strerror or error}; free some space or choose another place"
+        ) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

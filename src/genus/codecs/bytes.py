@@ -1,0 +1,52 @@
+"""Text as its UTF-8 bytes: 256 values and the end mark. Nothing is learned, and any text comes back unchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, final
+
+import torch
+from torch import Tensor
+
+from genus.codecs.ending import until_end
+from genus.core import Codec, CodecConfig, Space
+
+
+@final
+class Bytes:
+    """str <-> [1, T]; the end mark is the last id, 256."""
+
+    space = Space((0,), 1, 257)
+    streams = True
+
+    def encode(self, media: Sequence[Any]) -> list[Tensor]:
+        """Each text as int16 [1, bytes + 1]."""
+        return [torch.tensor([[*text.encode(), 256]], dtype=torch.int16) for text in media]
+
+    def lift(self, stored: Tensor) -> Tensor:
+        """Ids as long."""
+        return stored.long()
+
+    def decode(self, x: Tensor) -> list[str]:
+        """Ids [B, 1, T] as texts; bytes that are no UTF-8 become the replacement character."""
+        return [bytes(row).decode(errors="replace") for row in until_end(x, 256)]
+
+    def save(self, folder: Path) -> BytesConfig:
+        """Nothing to write."""
+        return BytesConfig()
+
+
+@final
+class BytesConfig(CodecConfig):
+    """Bytes; no knobs."""
+
+    kind: Literal["codecs.bytes"] = "codecs.bytes"
+
+    def fit(self, media: Callable[[], Iterator[Any]]) -> Codec:
+        """Nothing to learn."""
+        return Bytes()
+
+    def load(self, folder: Path) -> Codec:
+        """Nothing to read."""
+        return Bytes()
