@@ -1,0 +1,283 @@
+"""The one transformer: language, image tokens, DiT, video and audio differ in its configuration alone.
+
+Pre-norm blocks (RMSNorm without weights, QK-norm, rotary positions on as many axes as the space has, grouped queries),
+a squared-ReLU or SwiGLU feed-forward, and for each road of a condition one entrance: vector and time modulate every block
+(adaLN-single, Chen et al. 2023, arXiv 2310.00426), tokens are cross-attended, a grid joins the input channels. Every
+block starts as the identity: its two output projections are zero. Knows no loss, and no fixed size: x may have any dims.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, Self, final
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from genus.core import Cond, Network, NetworkConfig, Roads, Space, State
+from genus.errors import UsageError
+from genus.networks.attention import Memory, attend, places, rotary, turn
+
+Table = tuple[Tensor, Tensor]
+
+
+class TransformerConfig(NetworkConfig):
+    """Sizes in cells, heads or multiples of the width.
+
+    head: channels of a head, even. heads: None: width / head. kv_heads: None: as many as heads. ffn: hidden width of the
+    feed-forward as a multiple of the width. patch: side of a patch on every axis (continuous spaces). timed: takes t.
+    tied: the embedding is the output matrix too (token spaces).
+    """
+
+    kind: Literal["networks.transformer"] = "networks.transformer"
+    depth: int = Field(6, ge=1)
+    width: int = Field(384, ge=8)
+    head: int = Field(64, ge=2, multiple_of=2)
+    heads: int | None = Field(None, ge=1)
+    kv_heads: int | None = Field(None, ge=1)
+    ffn: float = Field(4.0, gt=0)
+    gate: Literal["relu2", "swiglu"] = "relu2"
+    causal: bool = True
+    patch: int = Field(1, ge=1)
+    timed: bool = False
+    tied: bool = True
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+    def build(self, space: Space, roads: Roads = Roads()) -> Transformer:
+        """See `NetworkConfig`. Raises `UsageError` for sizes that do not fit together."""
+        return Transformer(self, space, roads)
+
+    def sized(self, dial: int) -> Self:
+        """Width 32 x dial, depth dial / 2 (at least 2), about 6 x 1,024 x dial^3 weights in its blocks.
+
+        Dial 2: 0.1 M, 4: 0.4 M, 6: 1.3 M, 8: 3.1 M, 10: 6.1 M, 12: 10.6 M, 16: 25 M, 20: 49 M, 25: 100 M. Wide rather than
+        deep: on CPUs larger operators run nearer to the peak.
+        """
+        if dial < 1:
+            raise UsageError(f"the size dial of {self.kind} starts at 1, not {dial}")
+        return self.but(width=32 * dial, depth=max(2, (dial + 1) // 2), head=min(self.head, 32 * dial), heads=None)
+
+
+@final
+class Block(nn.Module):
+    """x + attention, (+ cross-attention), + feed-forward, each on the normalised stream."""
+
+    def __init__(self, config: TransformerConfig, heads: int, kv_heads: int, roads: Roads) -> None:
+        super().__init__()
+        width, self.head, self.heads, self.kv_heads = config.width, config.head, heads, kv_heads
+        self.causal, self.swiglu, self.dropout = config.causal, config.gate == "swiglu", config.dropout
+        hidden = max(16, round(config.ffn * width / 16) * 16)
+        self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * self.head, bias=False)
+        self.out = nn.Linear(heads * self.head, width, bias=False)
+        self.up = nn.Linear(width, hidden * (2 if self.swiglu else 1), bias=False)
+        self.down = nn.Linear(hidden, width, bias=False)
+        self.ask = self.told = self.answer = None
+        if roads.tokens is not None:
+            self.ask = nn.Linear(width, heads * self.head, bias=False)
+            self.told = nn.Linear(width, 2 * kv_heads * self.head, bias=False)
+            self.answer = nn.Linear(heads * self.head, width, bias=False)
+        for linear in (self.qkv, self.up, self.ask, self.told):
+            if linear is not None:
+                nn.init.normal_(linear.weight, std=0.6 / math.sqrt(width))
+        for linear in (self.out, self.down, self.answer):
+            if linear is not None:
+                nn.init.zeros_(linear.weight)
+
+    def forward(
+        self,
+        x: Tensor,
+        table: Table,
+        mods: tuple[Tensor, ...] | None,
+        tokens: Tensor | None,
+        memory: Memory | None,
+        layer: int,
+    ) -> Tensor:
+        """x [B, N, width]; mods: shift, scale, gate of both halves, each [B, 1, width]; tokens [B, L, width]."""
+        b, n, _ = x.shape
+        h = modulated(x, mods, 0)
+        q, k, v = self.qkv(h).view(b, n, -1, self.head).split([self.heads, self.kv_heads, self.kv_heads], dim=2)
+        q, k = turn(q, table), turn(k, table)
+        seen = 0 if memory is None else memory.seen
+        if memory is not None:
+            k, v = memory.add(layer, k, v)
+        y = self.out(attend(q, k, v, self.causal, seen).reshape(b, n, -1))
+        x = x + gated(self.drop(y), mods, 2)
+        if tokens is not None and self.ask is not None and self.told is not None and self.answer is not None:
+            q = self.ask(F.rms_norm(x, x.shape[-1:])).view(b, n, self.heads, self.head)
+            k, v = self.told(tokens).view(b, tokens.shape[1], -1, self.head).chunk(2, dim=2)
+            q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
+            x = x + self.answer(attend(q, k, v, causal=False).reshape(b, n, -1))
+        h = self.up(modulated(x, mods, 3))
+        if self.swiglu:
+            a, g = h.chunk(2, dim=-1)
+            h = a * F.silu(g)
+        else:
+            h = F.relu(h).square()
+        return x + gated(self.drop(self.down(h)), mods, 5)
+
+    def drop(self, y: Tensor) -> Tensor:
+        """Dropout on what a block adds; not a module, so that a rate of zero leaves no trace in a graph."""
+        return F.dropout(y, self.dropout) if self.training and self.dropout else y
+
+
+def modulated(x: Tensor, mods: tuple[Tensor, ...] | None, at: int) -> Tensor:
+    """Normalised, then shifted and scaled by what time and vector say."""
+    h = F.rms_norm(x, x.shape[-1:])
+    return h if mods is None else h * (1 + mods[at + 1]) + mods[at]
+
+
+def gated(y: Tensor, mods: tuple[Tensor, ...] | None, at: int) -> Tensor:
+    """y is zero at the start already (zero projections), so the gate starts at one, not at zero: one of both must move."""
+    return y if mods is None else y * (1 + mods[at])
+
+
+@final
+class Transformer(Network):
+    """See the module. Tokens in: ids up to and including `vocab`, the begin mark; out: logits of `vocab` ids, float32."""
+
+    def __init__(self, config: TransformerConfig, space: Space, roads: Roads) -> None:
+        super().__init__()
+        heads = config.heads or max(1, config.width // config.head)
+        kv_heads = config.kv_heads or heads
+        if heads % kv_heads:
+            raise UsageError(f"{config.kind}: kv_heads = {kv_heads} does not divide heads = {heads}; choose a divisor")
+        if space.vocab is not None and config.patch != 1:
+            raise UsageError(f"{config.kind}: patch = {config.patch}, but tokens are not cut into patches; set it to 1")
+        self.config, self.space, self.roads, self.kv_heads = config, space, roads, kv_heads
+        width, cells = config.width, config.patch ** len(space.dims)
+        if space.vocab is not None:
+            self.embed = nn.Embedding(space.channels * (space.vocab + 1), width)
+            nn.init.normal_(self.embed.weight, std=0.02 if config.tied else 1.0)
+            self.grid = None if roads.grid is None else nn.Linear(roads.grid, width, bias=False)
+            outputs = 0 if config.tied else space.channels * space.vocab
+        else:
+            self.enter = nn.Linear((space.channels + (roads.grid or 0)) * cells, width)
+            outputs = space.channels * cells
+        self.leave = nn.Linear(width, outputs, bias=space.vocab is None) if outputs else None
+        if self.leave is not None:
+            nn.init.zeros_(self.leave.weight)
+            if self.leave.bias is not None:
+                nn.init.zeros_(self.leave.bias)
+        self.clock = nn.Sequential(nn.Linear(256, width), nn.SiLU(), nn.Linear(width, width)) if config.timed else None
+        self.vector = None if roads.vector is None else nn.Linear(roads.vector, width)
+        self.tokens = None if roads.tokens is None else nn.Linear(roads.tokens, width, bias=False)
+        self.modulate, self.shades = None, None
+        if config.timed or roads.vector is not None:
+            self.modulate = nn.Linear(width, 6 * width)
+            self.shades = nn.Parameter(
+                torch.zeros(config.depth + 1, 6 * width)
+            )  # one row a block, the last for the exit
+            nn.init.zeros_(self.modulate.weight)
+            nn.init.zeros_(self.modulate.bias)
+        self.blocks = nn.ModuleList(Block(config, heads, kv_heads, roads) for _ in range(config.depth))
+
+    def forward(self, x: Tensor, t: Tensor | None = None, cond: Cond = Cond(), state: State | None = None) -> Tensor:
+        """See `Network`. With a state, x is [B, C, n]: the next n cells in raster order of `space.dims`."""
+        memory = state if isinstance(state, Memory) else None
+        seen = 0 if memory is None else memory.seen
+        dims = tuple(x.shape[2:])
+        h = self.read(x, cond.grid, seen if memory is not None else None)  # [B, N, width]
+        if self.space.vocab is None:
+            dims = tuple(-(-d // self.config.patch) for d in dims)
+        where = places(dims) if memory is None else places(self.space.dims, seen, h.shape[1])
+        table = rotary(where, self.config.head, h.dtype)
+        mods = self.moods(t, cond.vector, h.dtype)
+        tokens = None
+        if self.tokens is not None:
+            if cond.tokens is None:
+                raise UsageError("this transformer was built for condition tokens and was given none")
+            tokens = F.rms_norm(self.tokens(cond.tokens.to(h.dtype)), (self.config.width,))
+        for layer, block in enumerate(self.blocks):
+            h = block(h, table, None if mods is None else mods[layer], tokens, memory, layer)
+        if memory is not None:
+            memory.seen += h.shape[1]
+        h = modulated(h, None if mods is None else mods[-1], 0)
+        return self.write(h, dims, tuple(x.shape[2:]))
+
+    def start(self, batch: int, cells: int) -> State | None:
+        """Room for `cells` cells along the first axis; None where cells are not read one after another."""
+        if not self.config.causal or self.space.vocab is None:
+            return None
+        total = cells * math.prod(self.space.dims[1:])
+        dtype = self.embed.weight.dtype
+        return Memory(batch, total, self.config.depth, self.kv_heads, self.config.head, dtype)
+
+    def read(self, x: Tensor, grid: Tensor | None, seen: int | None) -> Tensor:
+        """Cells to vectors [B, N, width]: ids of all streams looked up and summed, or patches projected."""
+        if (grid is None) != (self.roads.grid is None):
+            said = "none" if grid is None else "one"
+            raise UsageError(
+                f"this transformer was built for {self.roads.grid or 'no'} grid channels and was given {said}"
+            )
+        if self.space.vocab is not None:
+            stream = torch.arange(self.space.channels) * (self.space.vocab + 1)
+            h = self.embed(x.flatten(2) + stream[:, None]).sum(1)
+            h = F.rms_norm(h, h.shape[-1:])
+            if grid is not None and self.grid is not None:
+                g = grid.flatten(2).transpose(1, 2).to(h.dtype)
+                h = h + self.grid(g if seen is None else g[:, seen : seen + h.shape[1]])
+            return h
+        x = x if grid is None else torch.cat([x, grid.to(x.dtype)], dim=1)
+        return torch.as_tensor(self.enter(cut(x.to(self.enter.weight.dtype), self.config.patch)))
+
+    def write(self, h: Tensor, dims: tuple[int, ...], full: tuple[int, ...]) -> Tensor:
+        """Vectors [B, N, width] to logits [B, C, *dims, vocab] or to cells [B, C, *full], in float32."""
+        if self.space.vocab is None:
+            assert self.leave is not None
+            return joined(self.leave(h).float(), self.config.patch, dims, full)
+        c, vocab = self.space.channels, self.space.vocab
+        if self.leave is not None:
+            y = self.leave(h)
+        else:
+            y = F.linear(h, self.embed.weight.view(c, vocab + 1, -1)[:, :vocab].reshape(c * vocab, -1))
+        y = y.float()
+        return (
+            y[:, None].unflatten(2, dims) if c == 1 else y.unflatten(2, (c, vocab)).transpose(1, 2).unflatten(2, dims)
+        )
+
+    def moods(self, t: Tensor | None, vector: Tensor | None, dtype: torch.dtype) -> list[tuple[Tensor, ...]] | None:
+        """Six modulations [B, 1, width] for every block, and for the exit; None for a network without time or vector."""
+        if self.modulate is None or self.shades is None:
+            return None
+        c = torch.zeros(())
+        if self.clock is not None:
+            if t is None:
+                raise UsageError("this transformer is timed and was given no t")
+            c = c + self.clock(clocked(t).to(dtype))
+        if self.vector is not None:
+            if vector is None:
+                raise UsageError("this transformer was built for a condition vector and was given none")
+            c = c + self.vector(vector.to(dtype))
+        m = self.modulate(F.silu(c).to(dtype))
+        return [tuple((m + row)[:, None].chunk(6, dim=-1)) for row in self.shades]
+
+
+def clocked(t: Tensor) -> Tensor:
+    """t [B] in [0, 1] as 256 waves, from one turn to a thousand."""
+    speed = 2 * math.pi * 1000 ** torch.linspace(0, 1, 128)
+    angle = t.float()[:, None] * speed
+    return torch.cat([angle.cos(), angle.sin()], dim=-1)
+
+
+def cut(x: Tensor, patch: int) -> Tensor:
+    """[B, C, *dims] to patches [B, N, C * patch^axes], zeros added where a patch hangs over the edge."""
+    axes = x.dim() - 2
+    if patch > 1:
+        x = F.pad(x, [p for d in reversed(x.shape[2:]) for p in (0, -d % patch)])
+    split = [s for d in x.shape[2:] for s in (d // patch, patch)]
+    x = x.reshape(*x.shape[:2], *split)
+    order = [0, *range(2, 2 + 2 * axes, 2), 1, *range(3, 3 + 2 * axes, 2)]
+    return x.permute(order).flatten(1 + axes).flatten(1, axes)
+
+
+def joined(y: Tensor, patch: int, dims: tuple[int, ...], full: tuple[int, ...]) -> Tensor:
+    """The inverse of `cut`: [B, N, C * patch^axes] to [B, C, *full]; `dims` counts patches."""
+    axes = len(dims)
+    y = y.reshape(y.shape[0], *dims, -1, *(patch,) * axes)
+    order = [0, 1 + axes, *(i for a in range(axes) for i in (1 + a, 2 + axes + a))]
+    y = y.permute(order).reshape(y.shape[0], -1, *(d * patch for d in dims))
+    for axis, size in enumerate(full):
+        y = y.narrow(2 + axis, 0, size)
+    return y
