@@ -1,0 +1,247 @@
+"""All trained weights of a turn as one vector: a live copy in the precision of the passes, a float32 master behind it.
+
+One vector makes clipping, AdamW and the average single operators, and a resume a handful of plain tensors. Matrices
+inside a network go by Muon (Jordan et al. 2024): momentum, then its nearest orthogonal matrix by Newton-Schulz steps
+whose coefficients are those of Polar Express (Amsel et al. 2025, arXiv 2505.16932). All else goes by AdamW (Loshchilov
+and Hutter 2019, arXiv 1711.05101). Weight decay touches matrices only. The average is the power-function one of Karras
+et al. 2024 (arXiv 2312.02696, section 3.1). Knows no loss, no schedule and no file.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.optim.adamw import adamw
+
+from genus.errors import GenusError
+from genus.recipe import Training
+
+#: x -> a x + b (x x') x + c (x x')^2 x, in this order; brings singular values in [0.01, 1] to 1, give or take 0.15.
+POLAR = (
+    (8.156554524902461, -22.48329292557795, 15.878769915207462),
+    (4.042929935166739, -2.808917465908714, 0.5000178451051316),
+    (3.8916678022926607, -2.772484153217685, 0.5060648178503393),
+    (3.285753657755655, -2.3681294933425376, 0.46449024233003106),
+    (2.3465413258596377, -1.7097828382687081, 0.42323551169305323),
+)
+MOMENTUM = 0.95
+ALIGNED = 64  # elements: a weight starts on a cache line in either precision
+
+
+def orthogonal(matrices: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
+    """The orthogonal factor of each of [k, m, n], approximately: all singular values near 1."""
+    x = matrices.to(precision)
+    tall = x.shape[1] > x.shape[2]
+    if tall:
+        x = x.mT
+    x = x / (matrices.flatten(1).norm(dim=1)[:, None, None] * 1.02 + 1e-7).to(precision)
+    for a, b, c in POLAR:
+        s = torch.bmm(x, x.mT)
+        s = torch.baddbmm(s, s, s, beta=b, alpha=c)
+        x = torch.baddbmm(x, s, x, beta=a)
+    return (x.mT if tall else x).to(matrices.dtype)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a weight lies in the vector."""
+
+    name: str
+    shape: torch.Size
+    start: int
+
+    @property
+    def size(self) -> int:
+        """Elements, without the padding behind."""
+        return math.prod(self.shape)
+
+    def of(self, vector: Tensor) -> Tensor:
+        """This weight's part of a vector, as a view."""
+        return vector[self.start : self.start + self.size].view(self.shape)
+
+
+@final
+class Flat:
+    """The trained weights of `nets` and everything their optimiser remembers.
+
+    Building it moves the weights into the live vector: after that `nets` computes in `precision`, and its weights are
+    views that `step` rewrites in place. Weights that need no gradient are left alone.
+    """
+
+    def __init__(self, nets: nn.Module, training: Training, precision: torch.dtype = torch.float32) -> None:
+        """Raises `GenusError` if `nets` has nothing to train."""
+        self.training, self.precision = training, precision
+        trained = {name: p for name, p in nets.named_parameters() if p.requires_grad}
+        if not trained:
+            raise GenusError("this turn trains no weights: all are frozen; check the turn's `trains` and the recipe")
+
+        def rank(item: tuple[str, nn.Parameter]) -> tuple[int, tuple[int, ...]]:
+            name, p = item
+            if training.optimiser == "muon" and inner(name, p):
+                return 0, tuple(p.shape)  # equal shapes lie together, so that one batched product serves them
+            return (1, ()) if p.ndim > 1 else (2, ())
+
+        self.places: list[Place] = []
+        ends = [0, 0, 0]  # of the matrices for Muon, of those for AdamW, of all else
+        for item in sorted(trained.items(), key=rank):
+            start = max(ends)
+            self.places.append(Place(item[0], item[1].shape, start))
+            end = start + -(-item[1].numel() // ALIGNED) * ALIGNED
+            ends[rank(item)[0] :] = [end] * (3 - rank(item)[0])
+        self.ends = ends
+        self.weights = [trained[place.name] for place in self.places]
+        self.master, self.grad = torch.zeros(ends[2]), torch.zeros(ends[2])
+        self.mean, self.square = torch.zeros(ends[2]), torch.zeros(ends[2] - ends[0])
+        self.steps = [torch.zeros(()), torch.zeros(())]  # of AdamW with and without decay: what its fused form counts
+        self.live = torch.zeros(ends[2], dtype=precision)
+        self.ema = torch.zeros(ends[2]) if training.ema else None
+        self.bundles = self._bundles()
+        for place, weight in zip(self.places, self.weights, strict=True):
+            place.of(self.master).copy_(weight.detach())
+            weight.data = place.of(self.live)
+        self.live.copy_(self.master)
+        if self.ema is not None:
+            self.ema.copy_(self.master)
+
+    def _bundles(self) -> list[tuple[int, int, torch.Size]]:
+        """(start, number, shape) of each run of equal matrices in Muon's part."""
+        found: list[tuple[int, int, torch.Size]] = []
+        for place in self.places:
+            if place.start >= self.ends[0]:
+                break
+            if found and found[-1][2] == place.shape:
+                found[-1] = (found[-1][0], found[-1][1] + 1, place.shape)
+            else:
+                found.append((place.start, 1, place.shape))
+        return found
+
+    def zero(self) -> None:
+        """Forget the gradients."""
+        self.grad.zero_()
+        for weight in self.weights:
+            weight.grad = None
+
+    def gather(self) -> None:
+        """Add what the weights' `.grad` hold to the float32 gradient, and empty them.
+
+        `step` does it too; called after each micro-batch, it keeps the sum out of the live precision.
+        """
+        for place, weight in zip(self.places, self.weights, strict=True):
+            if weight.grad is not None:
+                place.of(self.grad).add_(weight.grad)
+                weight.grad = None
+
+    @torch.no_grad()
+    def step(self, rate_scale: float, step: int) -> Tensor:
+        """One update; `step` counts from 0. Returns the gradient's norm before clipping.
+
+        A gradient that is not finite changes nothing: the caller sees it in the norm and decides.
+        """
+        self.gather()
+        norm: Tensor = self.grad.norm()
+        if not bool(norm.isfinite()):
+            return norm
+        if norm > self.training.clip:
+            self.grad.mul_(self.training.clip / (norm + 1e-6))
+        if self.ends[0]:
+            self._muon(self.training.muon_rate * rate_scale)
+        self._adamw(self.training.rate * rate_scale)
+        self.live.copy_(self.master)
+        if self.ema is not None:
+            # beta = (1 - 1 / t)^(1 / h): weights of a step grow as a power of its number, h = 1 is the plain mean.
+            beta = (1 - 1 / (step + 1)) ** (1 / self.training.ema)
+            self.ema.lerp_(self.master, 1 - beta)
+        return norm
+
+    def _muon(self, rate: float) -> None:
+        end = self.ends[0]
+        grad, mean = self.grad[:end], self.mean[:end]
+        mean.lerp_(grad, 1 - MOMENTUM)
+        grad.lerp_(mean, MOMENTUM)  # Nesterov's look ahead
+        self.master[:end].mul_(1 - rate * self.training.weight_decay)
+        for start, number, shape in self.bundles:
+            stride = -(-math.prod(shape) // ALIGNED) * ALIGNED
+            rows, columns = shape[0], math.prod(shape[1:])
+            lay = (number, rows, columns), (stride, columns, 1), start
+            update = orthogonal(grad.as_strided(*lay), self.precision)
+            # Jordan's scale: the change of an output is as large whatever the shape.
+            self.master.as_strided(*lay).sub_(update, alpha=rate * max(1.0, rows / columns) ** 0.5)
+
+    def _adamw(self, rate: float) -> None:
+        (beta1, beta2), first = self.training.betas, self.ends[0]
+        for start, end, decay, count in (
+            (self.ends[0], self.ends[1], self.training.weight_decay, self.steps[0]),
+            (self.ends[1], self.ends[2], 0.0, self.steps[1]),
+        ):
+            if start == end:
+                continue
+            adamw(
+                [self.master[start:end]],
+                [self.grad[start:end]],
+                [self.mean[start:end]],
+                [self.square[start - first : end - first]],
+                [],
+                [count],
+                fused=True,
+                amsgrad=False,
+                beta1=beta1,
+                beta2=beta2,
+                lr=rate,
+                weight_decay=decay,
+                eps=1e-8,
+                maximize=False,
+            )
+
+    def averaged(self) -> dict[str, Tensor]:
+        """The weights to keep, by name, in float32: the average where there is one, else the master."""
+        vector = self.master if self.ema is None else self.ema
+        return {place.name: place.of(vector) for place in self.places}
+
+    @contextmanager
+    def swap_ema(self) -> Iterator[None]:
+        """Inside, the nets compute with the average; after, with the live weights again. Nothing where there is none."""
+        if self.ema is None:
+            yield
+            return
+        self.live.copy_(self.ema)
+        try:
+            yield
+        finally:
+            self.live.copy_(self.master)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that a bit-exact resume needs, as plain tensors (not copies)."""
+        state = {"master": self.master, "mean": self.mean, "square": self.square, "steps": torch.stack(self.steps)}
+        return state if self.ema is None else {**state, "ema": self.ema}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Take up where `state_dict` left off. Raises `GenusError` if it is of other weights or another optimiser."""
+        mine = self.state_dict()
+        for name, tensor in mine.items():
+            if name not in state or state[name].shape != tensor.shape:
+                found = tuple(state[name].shape) if name in state else "nothing"
+                raise GenusError(
+                    f"the checkpoint's {name} is {found}, expected {tuple(tensor.shape)}; was the recipe changed?"
+                )
+            if name != "steps":
+                tensor.copy_(state[name])
+        for count, stored in zip(self.steps, state["steps"], strict=True):
+            count.copy_(stored)
+        self.live.copy_(self.master)
+        self.zero()
+
+
+def inner(name: str, weight: Tensor) -> bool:
+    """Whether Muon may have this weight: a matrix or convolution in a stack of layers, as 'blocks.3.up.weight' is.
+
+    What stands outside of a stack meets ids, raw cells or outputs, and is AdamW's.
+    """
+    return weight.ndim > 1 and re.search(r"\.\d+\.", name) is not None and "embed" not in name
