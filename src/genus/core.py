@@ -264,6 +264,11 @@ class CodecConfig(Part, ABC):
 class ConditionerConfig(Part, ABC):
     """What a recipe says of a conditioner."""
 
+    @property
+    @abstractmethod
+    def reads(self) -> tuple[str, ...]:
+        """The fields of a record that it needs."""
+
     @abstractmethod
     def fit(self, fields: Callable[[], Iterator[Mapping[str, Any]]]) -> Self:
         """Resolved against the training records (which labels exist)."""
@@ -303,7 +308,10 @@ class Network(nn.Module, ABC):
     """f(x, t, cond). Knows no loss. `t` is None outside diffusion and flow; LoRA and ControlNet are Network -> Network.
 
     x long [B, C, *dims] -> logits [B, C, *dims, vocab]; x float [B, C, *dims] -> float [B, C, *dims].
+    space: what it was built for.
     """
+
+    space: Space
 
     @abstractmethod
     def forward(self, x: Tensor, t: Tensor | None = None, cond: Cond = Cond(), state: State | None = None) -> Tensor:
@@ -401,7 +409,7 @@ class Sampler(Part, ABC):
     def stream(
         self, predict: Predictor, space: Space, cond: Cond, noise: Noise, known: Known | None = None
     ) -> Iterator[Tensor]:
-        """X as it grows: longer texts, clearer pictures; the last one is the sample. [B, C, *dims], B = len(noise)."""
+        """x as it grows: longer texts, clearer pictures; the last one is the sample. [B, C, *dims], B = len(noise)."""
 
     @torch.no_grad()
     def __call__(
@@ -483,7 +491,7 @@ class Model:
     def stream(
         self, noise: Noise, fields: Mapping[str, Sequence[Any]] | None = None, known: Known | None = None, **knobs: Any
     ) -> Iterator[Tensor]:
-        """X as it grows; knobs (steps, temperature, top_p, ...) are the sampler's own, an unknown one is a UsageError."""
+        """x as it grows; knobs (steps, temperature, top_p, ...) are the sampler's own, an unknown one is a UsageError."""
         self.nets.eval()
         draw = self.sampler.but(**knobs) if knobs else self.sampler
         if not fields and self.conditioner is not None:

@@ -1,4 +1,4 @@
-"""Attention over cells that have places on 1, 2 or 3 axes: rotary positions, the product itself, the memory of decoding.
+"""Attention over cells that have places on 1, 2 or 3 axes: rotary positions, the product, the memory of decoding.
 
 Knows neither layers nor weights. Rotary positions: Su et al. 2021 (arXiv 2104.09864), the pairs of a head divided among
 the axes. Tables are computed for the places asked for, so no size is baked into a network.
@@ -44,7 +44,7 @@ def rotary(place: Tensor, head: int, dtype: torch.dtype = torch.float32) -> tupl
 
 
 def turn(x: Tensor, table: tuple[Tensor, Tensor]) -> Tensor:
-    """RMS-normalised over the head, then rotated. x [B, N, heads, D]; QK-norm is Henry et al. 2020 (arXiv 2010.04245)."""
+    """X [B, N, heads, D] RMS-normalised over the head (QK-norm: Henry et al. 2020, arXiv 2010.04245), then rotated."""
     x = F.rms_norm(x, x.shape[-1:])
     cos, sin = table
     a, b = x.chunk(2, dim=-1)
@@ -59,7 +59,7 @@ class Kept(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:  # noqa: D102
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
         s = torch.bmm(q, k.transpose(1, 2)).float() * (1 / math.sqrt(q.shape[-1]))
         if causal:
             later = torch.full(s.shape[-2:], -math.inf).triu(1)
@@ -69,7 +69,7 @@ class Kept(torch.autograd.Function):
         return torch.bmm(p, v)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]  # noqa: D102
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
         q, k, v, p = ctx.saved_tensors
         dv = torch.bmm(p.transpose(1, 2), g)
         dp = torch.bmm(g, v.transpose(1, 2)).float()
@@ -92,7 +92,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, seen: int = 0) -> Tens
         k, v = k.repeat_interleave(shared, 1), v.repeat_interleave(shared, 1)
     if torch.is_grad_enabled() and m <= KEPT and not seen:
         flat = (q.reshape(b * heads, n, d), k.reshape(b * heads, m, d), v.reshape(b * heads, m, d))
-        y: Tensor = Kept.apply(*flat, causal)  # type: ignore[no-untyped-call]
+        y: Tensor = Kept.apply(*flat, causal)
         return y.view(b, heads, n, d).transpose(1, 2)
     mask = torch.ones(n, m, dtype=torch.bool).tril(seen) if causal and seen and n > 1 else None
     y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal and n > 1 and mask is None)
@@ -110,7 +110,7 @@ class Memory(State):
         self.seen = 0
 
     def add(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Put in the new cells, [B, n, heads, D]; returns all so far. The network moves `seen` when it has gone through."""
+        """Put in the new cells [B, n, heads, D]; returns all so far. The network moves `seen` after its last layer."""
         end = self.seen + k.shape[1]
         self.k[layer, :, self.seen : end] = k
         self.v[layer, :, self.seen : end] = v

@@ -1,9 +1,9 @@
 """The one transformer: language, image tokens, DiT, video and audio differ in its configuration alone.
 
 Pre-norm blocks (RMSNorm without weights, QK-norm, rotary positions on as many axes as the space has, grouped queries),
-a squared-ReLU or SwiGLU feed-forward, and for each road of a condition one entrance: vector and time modulate every block
-(adaLN-single, Chen et al. 2023, arXiv 2310.00426), tokens are cross-attended, a grid joins the input channels. Every
-block starts as the identity: its two output projections are zero. Knows no loss, and no fixed size: x may have any dims.
+a squared-ReLU or SwiGLU feed-forward, and for each road of a condition one entrance: vector and time modulate every
+block (adaLN-single, Chen et al. 2023, arXiv 2310.00426), tokens are cross-attended, a grid joins the input channels.
+Every block starts as the identity: its output projections are zero. Knows no loss and no fixed size: x has any dims.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ Table = tuple[Tensor, Tensor]
 class TransformerConfig(NetworkConfig):
     """Sizes in cells, heads or multiples of the width.
 
-    head: channels of a head, even. heads: None: width / head. kv_heads: None: as many as heads. ffn: hidden width of the
-    feed-forward as a multiple of the width. patch: side of a patch on every axis (continuous spaces). timed: takes t.
-    tied: the embedding is the output matrix too (token spaces).
+    head: channels of a head, even. heads: None: width / head. kv_heads: None: as many as heads. ffn: hidden width of
+    the feed-forward as a multiple of the width. patch: side of a patch on every axis (continuous spaces). timed: takes
+    t. tied: the embedding is the output matrix too (token spaces).
     """
 
     kind: Literal["networks.transformer"] = "networks.transformer"
@@ -52,8 +52,8 @@ class TransformerConfig(NetworkConfig):
     def sized(self, dial: int) -> Self:
         """Width 32 x dial, depth dial / 2 (at least 2), about 6 x 1,024 x dial^3 weights in its blocks.
 
-        Dial 2: 0.1 M, 4: 0.4 M, 6: 1.3 M, 8: 3.1 M, 10: 6.1 M, 12: 10.6 M, 16: 25 M, 20: 49 M, 25: 100 M. Wide rather than
-        deep: on CPUs larger operators run nearer to the peak.
+        Dial 2: 0.1 M, 4: 0.4 M, 6: 1.3 M, 8: 3.1 M, 10: 6.1 M, 12: 10.6 M, 16: 25 M, 20: 49 M, 25: 100 M. Wide rather
+        than deep: on CPUs larger operators run nearer to the peak.
         """
         if dial < 1:
             raise UsageError(f"the size dial of {self.kind} starts at 1, not {dial}")
@@ -129,13 +129,13 @@ def modulated(x: Tensor, mods: tuple[Tensor, ...] | None, at: int) -> Tensor:
 
 
 def gated(y: Tensor, mods: tuple[Tensor, ...] | None, at: int) -> Tensor:
-    """y is zero at the start already (zero projections), so the gate starts at one, not at zero: one of both must move."""
+    """Gates start at one, not at zero: y starts at zero by its projection already, and one of the two must move."""
     return y if mods is None else y * (1 + mods[at])
 
 
 @final
 class Transformer(Network):
-    """See the module. Tokens in: ids up to and including `vocab`, the begin mark; out: logits of `vocab` ids, float32."""
+    """See the module. Token ids in: up to `vocab`, the begin mark; logits out: of `vocab` ids, float32."""
 
     def __init__(self, config: TransformerConfig, space: Space, roads: Roads) -> None:
         super().__init__()
@@ -213,14 +213,15 @@ class Transformer(Network):
             )
         if self.space.vocab is not None:
             stream = torch.arange(self.space.channels) * (self.space.vocab + 1)
-            h = self.embed(x.flatten(2) + stream[:, None]).sum(1)
+            h: Tensor = self.embed(x.flatten(2) + stream[:, None]).sum(1)
             h = F.rms_norm(h, h.shape[-1:])
             if grid is not None and self.grid is not None:
                 g = grid.flatten(2).transpose(1, 2).to(h.dtype)
                 h = h + self.grid(g if seen is None else g[:, seen : seen + h.shape[1]])
             return h
         x = x if grid is None else torch.cat([x, grid.to(x.dtype)], dim=1)
-        return torch.as_tensor(self.enter(cut(x.to(self.enter.weight.dtype), self.config.patch)))
+        vectors: Tensor = self.enter(cut(x.to(self.enter.weight.dtype), self.config.patch))
+        return vectors
 
     def write(self, h: Tensor, dims: tuple[int, ...], full: tuple[int, ...]) -> Tensor:
         """Vectors [B, N, width] to logits [B, C, *dims, vocab] or to cells [B, C, *full], in float32."""
@@ -229,7 +230,7 @@ class Transformer(Network):
             return joined(self.leave(h).float(), self.config.patch, dims, full)
         c, vocab = self.space.channels, self.space.vocab
         if self.leave is not None:
-            y = self.leave(h)
+            y: Tensor = self.leave(h)
         else:
             y = F.linear(h, self.embed.weight.view(c, vocab + 1, -1)[:, :vocab].reshape(c * vocab, -1))
         y = y.float()
@@ -238,7 +239,7 @@ class Transformer(Network):
         )
 
     def moods(self, t: Tensor | None, vector: Tensor | None, dtype: torch.dtype) -> list[tuple[Tensor, ...]] | None:
-        """Six modulations [B, 1, width] for every block, and for the exit; None for a network without time or vector."""
+        """Six modulations [B, 1, width] for every block and for the exit; None for a network without time or vector."""
         if self.modulate is None or self.shades is None:
             return None
         c = torch.zeros(())

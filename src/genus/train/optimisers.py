@@ -207,7 +207,7 @@ class Flat:
 
     @contextmanager
     def swap_ema(self) -> Iterator[None]:
-        """Inside, the nets compute with the average; after, with the live weights again. Nothing where there is none."""
+        """Inside, the nets compute with the average; after, with the live weights again. Nothing if there is none."""
         if self.ema is None:
             yield
             return

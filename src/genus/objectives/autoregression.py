@@ -1,0 +1,92 @@
+"""Autoregression: log p(x) = sum over cells of log p(cell | the cells before it), in raster order of any dims. Exact.
+
+The network reads x moved on by one cell, behind a begin mark whose id is `vocab`, and says the logits of x itself; so
+an item's first cell has a likelihood too, and shapes stay as they are. Streams (C > 1) of one cell are predicted side
+by side, independent given the cells before; a delay pattern (Copet et al. 2023, arXiv 2306.05284) is a permutation of x
+before this objective and after its sampler, and changes nothing here. Knows no network and no codec.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal, final
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor
+
+from genus.core import Batch, Draws, LogProb, Metrics, Nets, Network, Noise, Objective, Predictor
+from genus.errors import UsageError
+from genus.samplers.tokens import Tokens
+
+
+def behind(x: Tensor, begin: int) -> Tensor:
+    """X [B, C, *dims] moved on by one cell in raster order, `begin` first: what is read where x is predicted."""
+    flat = x.flatten(2)
+    return torch.cat([torch.full_like(flat[:, :, :1], begin), flat[:, :, :-1]], dim=2).view(x.shape)
+
+
+@final
+class Autoregression(Objective):
+    """Next-cell cross-entropy in nats.
+
+    z_loss: weight of log(Z)^2, which keeps logits from drifting (Chowdhery et al. 2022, arXiv 2204.02311); not part of
+    the logged loss. ends: items are streams whose last id is the end mark; false: each fills its space.
+    """
+
+    kind: Literal["objectives.autoregression"] = "objectives.autoregression"
+    family: ClassVar[str] = "autoregression"
+    z_loss: float = Field(0.0, ge=0)
+    ends: bool = True
+
+    def draws(self, batch: Batch, turn: str, noise: Noise) -> Draws:
+        """None: nothing here is random."""
+        return {}
+
+    def loss(self, nets: Nets, batch: Batch, draws: Draws, turn: str) -> tuple[Tensor, Metrics]:
+        """Mean over the cells that count, each sample times its weight; logs the same without z_loss."""
+        nats, z = self._nats(nets, batch)
+        counts = torch.ones_like(nats) if batch.mask is None else batch.mask.flatten().to(nats.dtype)
+        if batch.weight is not None:
+            counts_weighted = counts * batch.weight.repeat_interleave(nats.numel() // len(batch))
+        else:
+            counts_weighted = counts
+        number = counts.sum().clamp(min=1)
+        loss = (nats * counts_weighted).sum() / number
+        metrics = {"loss": loss.detach()}
+        if self.z_loss:
+            loss = loss + self.z_loss * (z.square() * counts_weighted).sum() / number
+        return loss, metrics
+
+    def log_prob(self, nets: Nets, batch: Batch, noise: Noise) -> LogProb:
+        """Exact: the sum over the cells that count, [B] float64. One pass."""
+        with torch.no_grad():
+            nats, _ = self._nats(nets, batch)
+        counted = nats.double() if batch.mask is None else nats.double() * batch.mask.flatten()
+        return LogProb(-counted.view(len(batch), -1).sum(1), exact=True)
+
+    def predictor(self, nets: Nets) -> Predictor:
+        """The network as it is: cells behind a begin mark -> logits of the cell that follows each."""
+        net = nets["net"]
+        assert isinstance(net, Network)
+        return net
+
+    def sampler(self) -> Tokens:
+        """Raster order, one cell after another."""
+        return Tokens(ends=self.ends)
+
+    def _nats(self, nets: Nets, batch: Batch) -> tuple[Tensor, Tensor]:
+        """-log p of each cell and log Z of its logits, flat, in the order of x."""
+        net = nets["net"]
+        assert isinstance(net, Network)
+        vocab = net.space.vocab
+        if vocab is None:
+            raise UsageError(
+                f"{self.kind} needs tokens, but this space has no vocabulary; choose a codec that gives ids"
+            )
+        logits = net(behind(batch.x, vocab), cond=batch.cond).flatten(0, -2)
+        if not self.z_loss:
+            nats = F.cross_entropy(logits, batch.x.flatten(), reduction="none")
+            return nats, nats
+        z = logits.logsumexp(-1)
+        return z - logits.gather(1, batch.x.reshape(-1, 1)).squeeze(1), z
