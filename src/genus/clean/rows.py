@@ -1,0 +1,124 @@
+"""What the stage keeps of every row while it cleans: small arrays, about 70 bytes a row, and no content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+import numpy as np
+
+from genus.data.dataset import Dataset, split_of
+
+__all__ = ["COLUMNS", "PLACES", "Rows", "piles", "printed"]
+
+#: The columns that cleaning fills; a row is written only where one of them changes.
+COLUMNS = ("status", "reason", "cleaned", "language", "group", "split", "notes")
+PLACES = ("", "train", "val", "test")
+WHERE = "status IN ('kept', 'removed')"
+#: Content of rows up to this size is read 256 rows at a time, beyond it a few.
+SMALL = 1 << 17
+_READ = 16 << 20
+
+
+@final
+@dataclass(frozen=True)
+class Rows:
+    """The rows that have content, in the order of the dataset.
+
+    id: S16. sha: S16, half of the content's. key: uint64, of what may tell equal contents apart (the caption). size:
+    int64. declared: uint8, places in `PLACES`. drawn: uint8, the split by the content's hash. medium: uint8, places
+    in `media`. media: names.
+    """
+
+    id: np.ndarray[Any, Any]
+    sha: np.ndarray[Any, Any]
+    key: np.ndarray[Any, Any]
+    size: np.ndarray[Any, Any]
+    declared: np.ndarray[Any, Any]
+    drawn: np.ndarray[Any, Any]
+    medium: np.ndarray[Any, Any]
+    media: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    @staticmethod
+    def of(data: Dataset) -> Rows:
+        """One pass over the small columns."""
+        media: dict[str, int] = {}
+        parts: dict[str, list[Any]] = {name: [] for name in ("id", "sha", "key", "size", "declared", "drawn", "medium")}
+        names = ["id", "sha256", "medium", "size", "caption", "declared"]
+        for batch in data.scan(names, WHERE, batch=8192):
+            column = {name: batch.column(name) for name in names}
+            parts["id"].append(_hexes(column["id"], 32))
+            parts["sha"].append(_hexes(column["sha256"], 32))
+            parts["key"].append(
+                np.array([0 if c is None else _key(c) for c in column["caption"].to_pylist()], np.uint64)
+            )
+            parts["size"].append(column["size"].to_numpy())
+            parts["declared"].append(
+                np.array([PLACES.index(d or "") for d in column["declared"].to_pylist()], np.uint8)
+            )
+            drawn = [PLACES.index(split_of(sha)) for sha in column["sha256"].to_pylist()]
+            parts["drawn"].append(np.array(drawn, np.uint8))
+            parts["medium"].append(
+                np.array([media.setdefault(m or "", len(media)) for m in column["medium"].to_pylist()], np.uint8)
+            )
+        empty = {"id": "S16", "sha": "S16", "key": "u8", "size": "i8", "declared": "u1", "drawn": "u1", "medium": "u1"}
+        whole = {k: np.concatenate(v) if v else np.empty(0, empty[k]) for k, v in parts.items()}
+        return Rows(**whole, media=tuple(media))
+
+    def rank(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """Who stays of two that are alike: declared test, then validation, then the larger, then the earlier row."""
+        # Sizes in steps of a twelfth, so that a space at the end does not decide over the earlier row.
+        large = np.floor(np.log2(np.maximum(self.size, 1)) * 8)
+        order = np.lexsort((np.arange(len(self)), -large, -self.declared.astype(np.int64) * (self.declared > 1)))
+        rank = np.empty(len(self), np.int64)
+        rank[order] = np.arange(len(self))
+        return rank
+
+
+def _hexes(column: Any, length: int) -> Any:
+    """Hex strings as S16 (the first `length` digits)."""
+    return np.frombuffer(b"".join(bytes.fromhex(v[:length]) for v in column.to_pylist()), "S16")
+
+
+def _key(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def piles(data: Dataset, rows: Rows, columns: Sequence[str]) -> Iterator[tuple[Any, Any]]:
+    """(places in `rows`, a record batch) with content, over all rows; small ones first, many at a time."""
+    for big in (False, True):
+        places = np.flatnonzero((rows.size > SMALL) == big)
+        if not len(places):
+            continue
+        where = f"{WHERE} AND size {'>' if big else '<='} {SMALL}"
+        at = 0
+        for batch in data.scan(columns, where, batch=max(1, min(256, _READ // int(rows.size[places].max() or 1)))):
+            yield places[at : at + batch.num_rows], batch
+            at += batch.num_rows
+
+
+def printed(values: Sequence[Any]) -> int:
+    """64 bits of a row's values in `COLUMNS`: whether a row changed is told without keeping the old one."""
+    h = hashlib.blake2b(digest_size=8)
+    for value in values:
+        piece = (
+            b"" if value is None else value if isinstance(value, bytes) else str(value).encode("utf-8", "surrogatepass")
+        )
+        h.update(b"-" if value is None else b"%d:" % len(piece))
+        h.update(piece)
+    return int.from_bytes(h.digest(), "little")
+
+
+def noted(text: str | None) -> dict[str, Any]:
+    """A row's notes as a dictionary; what is not one counts as none."""
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
