@@ -1,0 +1,29 @@
+"""The stage that puts a model to use: `generate`, `serve`, `publish` and `reproduce`. Fetched when first used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["Generated", "Published", "Reproduced", "app", "generate", "publish", "reproduce", "serve"]
+
+if TYPE_CHECKING:
+    from genus.deploy.release import Published, publish
+    from genus.deploy.reproduction import Reproduced, reproduce
+    from genus.deploy.samples import Generated, generate
+    from genus.deploy.server import app, serve
+
+_HOME = {
+    **dict.fromkeys(("Generated", "generate"), "genus.deploy.samples"),
+    **dict.fromkeys(("Reproduced", "reproduce"), "genus.deploy.reproduction"),
+    **dict.fromkeys(("Published", "publish"), "genus.deploy.release"),
+    **dict.fromkeys(("app", "serve"), "genus.deploy.server"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Public names arrive with their module, so that publishing does not load a web server."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'genus.deploy' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)

@@ -1,0 +1,1 @@
+"""Where an output came from, and how anyone can check it."""
