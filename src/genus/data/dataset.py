@@ -26,7 +26,7 @@ import pyarrow as pa
 from genus.data.splits import SPLITS, split_of
 from genus.errors import GenusError, UsageError
 
-__all__ = ["SCHEMA", "SPLITS", "Dataset", "Item", "Record", "split_of"]
+__all__ = ["SCHEMA", "SPLITS", "Dataset", "Item", "Record", "identity", "split_of"]
 
 STATUSES = ("kept", "refused", "quarantined", "removed")
 CONSENTS = ("granted", "unknown", "opted-out")
@@ -57,6 +57,11 @@ SCHEMA = pa.schema(
 )
 #: A commit also ends at this many rows, so that rows without content cannot fill the memory.
 ROWS = 32768
+
+
+def identity(origin: str, sha256: str) -> str:
+    """The id of an item: hex32 of sha256(origin NUL sha256)."""
+    return hashlib.sha256(f"{origin}\0{sha256}".encode()).hexdigest()[:32]
 
 
 @final
@@ -98,8 +103,7 @@ class Item:
         if self.size < 0:
             fill(self, "size", len(self.content or b""))
         if not self.id:
-            name = self.origin.encode("utf-8", "surrogateescape") + b"\0" + self.sha256.encode()
-            fill(self, "id", hashlib.sha256(name).hexdigest()[:32])
+            fill(self, "id", identity(self.origin, self.sha256))
         if not self.split:
             fill(self, "split", self.declared or split_of(self.sha256 or self.id))
         for column, known in (("status", STATUSES), ("consent", CONSENTS), ("split", SPLITS)):
@@ -134,7 +138,7 @@ class Dataset:
         import lance
 
         path = Path(path)
-        if not (path / "_versions").is_dir():
+        if not _exists(path):
             raise UsageError(f"no dataset at {path}; make one with: genus collect SOURCE")
         try:
             return Dataset(
@@ -151,7 +155,7 @@ class Dataset:
         import lance
 
         path = Path(path)
-        if not (path / "_versions").is_dir():
+        if not _exists(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             _guard(path, lambda: lance.write_dataset(SCHEMA.empty_table(), str(path), mode="create"))
         return Dataset.open(path)
@@ -298,6 +302,11 @@ class Dataset:
                 content = row["content"] if row["cleaned"] is None else row["cleaned"]
                 said = {**json.loads(row["fields"]), **{name: row[name] for name in (*own, *asked)}}
                 yield Record(row["id"], MEDIA[row["medium"]].read(content), said)
+
+
+def _exists(path: Path) -> bool:
+    """Whether a first version was committed; a folder alone may be left of a process that was killed before."""
+    return any((path / "_versions").glob("*.manifest"))
 
 
 def _fit(schema: pa.Schema) -> pa.Schema:

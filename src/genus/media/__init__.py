@@ -1,4 +1,4 @@
-"""The media genus reads and makes, one file each. Content decides what a file is; its name only tells code from text."""
+"""The media genus reads and makes, one file each. Content decides what a file is; its name tells code from text."""
 
 from __future__ import annotations
 

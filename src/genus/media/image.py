@@ -126,8 +126,8 @@ def to_srgb(picture: Any, profile: bytes) -> Any:
         if "sRGB" in (ImageCms.getProfileDescription(source) or ""):
             return picture
         alpha = picture.getchannel("A") if picture.mode == "RGBA" else None
-        colour = picture.convert("RGB") if alpha is not None else picture
-        grey = colour.mode == "L"
+        colour: Any = picture.convert("RGB") if alpha is not None else picture
+        grey = picture.mode == "L"
         colour = ImageCms.profileToProfile(colour, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
         if alpha is not None:
             colour.putalpha(alpha)
@@ -177,7 +177,7 @@ def fingerprint(media: Image) -> int:
     grey = x[:, :, 0] if x.shape[2] == 1 else x[:, :, :3] @ np.array([0.299, 0.587, 0.114], np.float32)
     if x.shape[2] == 4:
         opaque = x[:, :, 3] / 255
-        grey = grey * opaque + 255 * (1 - opaque)
+        grey = np.asarray(grey * opaque + 255 * (1 - opaque), np.float32)
     small = np.asarray(PIL.Image.fromarray(grey).resize((32, 32), PIL.Image.Resampling.BOX), np.float64)
     k, n = np.arange(8)[:, None], np.arange(32)[None, :]
     cosine = np.cos(np.pi * k * (2 * n + 1) / 64)
