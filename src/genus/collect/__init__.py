@@ -1,4 +1,4 @@
-"""Sources -> dataset; nothing lost, each item with origin, licence, consent. Not here: judging quality (`genus.clean`)."""
+"""Sources -> dataset: nothing lost, items with origin, licence, consent. Not here: judging quality (`genus.clean`)."""
 
 from __future__ import annotations
 

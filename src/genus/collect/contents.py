@@ -99,7 +99,8 @@ def folder(place: Place, path: Path, only: frozenset[str] | None = None) -> Iter
     if table:
         place = replace(place, metadata=(*place.metadata, (len(place.parts), table)))
     hugging_face = bool(here.names & sidecars.HUGGING_FACE)
-    aside = {note.name for note in notes.values()} | {table_name}
+    about = sidecars.documents(here, place.classes is not None)
+    aside = {note.name for note in notes.values()} | {table_name} | about
     names = [file.name for file in here.files]
     for file in here.files:
         if only is not None and file.name not in only:
@@ -111,20 +112,16 @@ def folder(place: Place, path: Path, only: frozenset[str] | None = None) -> Iter
         if file.name.endswith(".xmp") and len(names) > 1:
             continue
         said = _of_file(place, file, notes.get(file.name))
-        inside = replace(
-            place, said=replace(said, declared=sidecars.declared(file.name, names, False) or said.declared)
-        )
-        yield from one(inside, file)
+        yield from one(replace(place, said=sidecars.declare(said, file.name, names, False)), file)
     folders = [name for name, _ in here.folders]
     for name, below in here.folders if only is None else ():
         if len(place.parts) >= place.bounds.depth:
             yield Found(place.origin(name), reason=limits.NESTED, detail=f"more than {place.bounds.depth} folders deep")
             continue
-        split = sidecars.declared(name, folders, True) or place.said.declared
         inside = replace(
             place,
             parts=(*place.parts, name),
-            said=replace(place.said, declared=split),
+            said=sidecars.declare(place.said, name, folders, True),
             linked=place.linked or below.is_symlink(),
         )
         yield from folder(inside, below)

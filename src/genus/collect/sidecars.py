@@ -14,6 +14,7 @@ from typing import Any, final
 from genus.collect import tables, walk
 from genus.collect.limits import Bad, Limits
 from genus.collect.walk import File, Listing
+from genus.data.splits import SPLITS
 from genus.media import Damaged, image, text
 
 _SPLITS = {
@@ -47,7 +48,10 @@ HUGGING_FACE = frozenset(("dataset_info.json", "dataset_infos.json", "state.json
 @final
 @dataclass(frozen=True)
 class Said:
-    """What is known of an item besides its content. fields: values of further columns."""
+    """What is known of an item besides its content. fields: values of further columns.
+
+    drawn: splits that the source leaves out although it declares train; their share is drawn from train, by content.
+    """
 
     caption: str | None = None
     label: str | None = None
@@ -55,10 +59,11 @@ class Said:
     consent: str | None = None
     declared: str | None = None
     fields: Mapping[str, Any] = field(default_factory=dict)
+    drawn: frozenset[str] = frozenset()
 
     def over(self, other: Said) -> Said:
         """This one's statements, and the other's where this one is silent."""
-        mine = {k: v for k, v in vars(self).items() if v is not None and k != "fields"}
+        mine = {k: v for k, v in vars(self).items() if v is not None and k not in ("fields", "drawn")}
         return replace(other, **mine, fields={**other.fields, **self.fields})
 
 
@@ -70,18 +75,19 @@ def split_named(value: Any) -> str | None:
     return _SPLITS.get(str(value).strip().lower())
 
 
-def declared(name: str, siblings: Iterable[str], folder: bool) -> str | None:
-    """The split that a file's or folder's name declares.
+def declare(said: Said, name: str, siblings: Iterable[str], folder: bool) -> Said:
+    """What was said, with the split that a file's or folder's name declares.
 
-    Only beside a `train` does it: a lone folder `test` in a library holds its tests, not its held-out data.
+    Only beside a `train` does a name declare another split: a lone folder `test` in a library holds its tests, not its
+    held-out data.
     """
-    match = _declares(name, folder)
-    if match is None:
-        return None
-    split = _SPLITS[match]
-    return (
-        split if split == "train" or any(_SPLITS.get(_declares(s, folder) or "") == "train" for s in siblings) else None
-    )
+    split = _declares(name, folder)
+    if split is None:
+        return said
+    there = {_declares(sibling, folder) for sibling in siblings}
+    if "train" not in there:
+        return said
+    return replace(said, declared=split, drawn=frozenset(SPLITS) - there)
 
 
 def _declares(name: str, folder: bool) -> str | None:
@@ -93,7 +99,15 @@ def _declares(name: str, folder: bool) -> str | None:
             name[: -len(holder)].removesuffix(".tar").removesuffix(".jsonl").removesuffix(".csv").removesuffix(".txt")
         )
     match = _DECLARES.fullmatch(name)
-    return match[1].lower() if match else None
+    return _SPLITS[match[1].lower()] if match else None
+
+
+def documents(listing: Listing, classes: bool) -> set[str]:
+    """The README of a folder of tables, or of a tree of class folders: it is about the data, not part of it."""
+    held = (".parquet", ".arrow", ".jsonl", ".ndjson", ".csv", ".tsv")
+    if not classes and not any(file.name.lower().endswith(held) for file in listing.files):
+        return set()
+    return {file.name for file in listing.files if file.name.lower().split(".")[0] == "readme"}
 
 
 def is_image(file: File) -> bool:

@@ -27,7 +27,7 @@ from genus.collect import archives, contents, optouts, walk
 from genus.collect.contents import Found, Place
 from genus.collect.limits import USUAL, Limits
 from genus.collect.sidecars import Said
-from genus.data.dataset import CONSENTS, Dataset, Item, identity
+from genus.data.dataset import CONSENTS, Dataset, Item, identity, split_of
 from genus.errors import GenusError, UsageError
 from genus.media import MEDIA, Damaged
 
@@ -70,8 +70,8 @@ def collect(
 ) -> Collected:
     """Add what is new in the sources to the dataset, which is made if it is not there.
 
-    source: a file, a folder or a glob pattern, or several. licence: an SPDX identifier that holds where neither a column
-    nor a file's own header says otherwise. consent: "granted" or "unknown"; opt-outs are honoured either way. medium:
+    source: a file, a folder or a glob pattern, or several. licence: an SPDX identifier that holds where no column and
+    no file's own header says otherwise. consent: "granted" or "unknown"; opt-outs are honoured either way. medium:
     take only this one. columns: role -> column name, for tables (roles: text, image, caption, label, licence, consent,
     split, name; several columns for text are joined by `+`). progress: called with (items, bytes, total bytes) a few
     times a second.
@@ -87,9 +87,11 @@ def collect(
     dataset = Path(os.path.abspath(dataset))
     with _alone(dataset) as scratch:
         table = Dataset.create(dataset)
-        run = _Run(table, Said(consent=consent), medium, progress, _total(roots) if progress else None)
+        run = _Run(table, medium, progress, _total(roots) if progress else None)
         for where, paths in roots:
-            place = Place(Path(), scratch, limits, dict(columns or {}), licence, said=Said(licence=licence))
+            place = Place(
+                Path(), scratch, limits, dict(columns or {}), licence, said=Said(licence=licence, consent=consent)
+            )
             run.source = walk.readable(os.path.abspath(where))
             found = (f for path in paths for f in _found(place, path))
             table.append(run.items(found), commit_bytes=commit_bytes)
@@ -105,8 +107,8 @@ def collect(
 class _Run:
     """Judges what is found, against what the dataset already has, and keeps the counts."""
 
-    def __init__(self, table: Dataset, said: Said, medium: str | None, progress: Progress | None, total: int | None):
-        self.table, self.said, self.medium = table, said, medium
+    def __init__(self, table: Dataset, medium: str | None, progress: Progress | None, total: int | None):
+        self.table, self.medium = table, medium
         self.progress, self.total, self.told = progress, total, 0.0
         self.source = ""
         self.added = self.known = self.seen = self.spent = 0
@@ -138,7 +140,7 @@ class _Run:
             return None
         medium = MEDIA[one.medium or ""]
         content, sha = one.content, hashlib.sha256(one.content).hexdigest()
-        said = one.said.over(self.said)
+        said = one.said
         consent = _consent(said.consent)
         refusal = (optouts.COLUMN, f"column says {said.consent!r}") if consent == "opted-out" else None
         if medium.name == "image":
@@ -161,6 +163,9 @@ class _Run:
             return None
         self.usable.add(key)
         self.added += 1
+        declared = said.declared
+        if declared == "train" and (drawn := split_of(sha)) in said.drawn:
+            declared = drawn
         return Item(
             origin=one.origin,
             source=self.source,
@@ -173,7 +178,7 @@ class _Run:
             caption=_word(said.caption),
             label=_word(said.label),
             fields=_json(said.fields),
-            declared=said.declared,
+            declared=declared,
             notes=_json(one.notes),
         )
 

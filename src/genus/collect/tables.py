@@ -30,6 +30,18 @@ ROLES: dict[str, tuple[str, ...]] = {
     "split": ("split",),
     "name": ("file_name", "filename", "path", "name"),
 }
+#: Columns that are a text together, where none is by itself: a question and its answer.
+TOGETHER = (
+    ("question", "answer"),
+    ("question", "response"),
+    ("prompt", "completion"),
+    ("prompt", "response"),
+    ("prompt", "canonical_solution"),
+    ("instruction", "input", "output"),
+    ("instruction", "output"),
+    ("instruction", "response"),
+    ("source", "target"),
+)
 
 
 @final
@@ -226,6 +238,10 @@ def roles(columns: list[str], named: Mapping[str, str]) -> dict[str, str]:
         found.setdefault("caption", found["text"])
         del found["text"]
     if "image" not in found and "text" not in found:
+        together = next((some for some in TOGETHER if all(part in lower for part in some)), None)
+        if together is not None:
+            found = {role: column for role, column in found.items() if column.lower() not in together}
+            return {**found, "text": "+".join(lower[part] for part in together)}
         if len(columns) == 1:
             return {"text": columns[0]}
         raise Bad(limits.COLUMNS, f"columns: {', '.join(columns)}; name one with: --columns text=NAME")

@@ -287,13 +287,21 @@ class Dataset:
             whole.update(name.encode() + b"\0" + parts[name][0].digest() + parts[name][1].digest())
         return whole.hexdigest()
 
-    def media(self, split: str | None = None, columns: Sequence[str] = ()) -> Iterator[Record]:
-        """The kept items of a split (None: all), decoded, as cleaned; `columns` of the row join the record's fields."""
+    def media(
+        self, split: str | None = None, columns: Sequence[str] = (), medium: str | None = None
+    ) -> Iterator[Record]:
+        """The kept items of a split and a medium (None: all), decoded, as cleaned.
+
+        `columns` of the row join the record's fields. Raises `UsageError` for an unknown split or medium.
+        """
         from genus.media import MEDIA
 
         if split is not None and split not in SPLITS:
             raise UsageError(f"split {split!r} is none of {', '.join(SPLITS)}")
+        if medium is not None and medium not in MEDIA:
+            raise UsageError(f"medium {medium!r} is none of {', '.join(MEDIA)}")
         where = "status = 'kept'" + ("" if split is None else f" AND split = '{split}'")
+        where += "" if medium is None else f" AND medium = '{medium}'"
         own = ("caption", "label", "origin", "size")
         asked = [name for name in columns if name not in own]
         names = list(dict.fromkeys(["id", "medium", "content", "cleaned", "fields", *own, *asked]))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,17 @@ def read(data: bytes) -> Image:
 
     Raises `Damaged`: "empty", "unknown type", "decompression bomb" (over `PIXELS`), "truncated" or "damaged".
     """
+    image: Image = _decoded(data, pixels)
+    return image
+
+
+def check(data: bytes) -> None:
+    """Raises as `read`."""
+    _decoded(data, lambda picture: None)
+
+
+def _decoded(data: bytes, then: Callable[[Any], Any]) -> Any:
+    """`then` of the loaded picture."""
     import PIL.Image
 
     if not data:
@@ -65,7 +76,7 @@ def read(data: bytes) -> Image:
                 if width * height > PIXELS:
                     raise Damaged("decompression bomb", f"{width} x {height} pixels in {len(data)} bytes")
                 picture.load()
-                return pixels(picture)
+                return then(picture)
     except Damaged:
         raise
     except PIL.Image.DecompressionBombError as error:
@@ -196,7 +207,7 @@ MEDIUM = Medium(
     suffix=".png",
     claims=lambda head, _: kind(head) is not None,
     read=read,
-    check=lambda data: (read(data), None)[1],
+    check=check,
     write=write,
     preview=preview,
     fingerprint=fingerprint,
