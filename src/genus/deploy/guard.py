@@ -74,6 +74,6 @@ class Guard:
             return f"the body is larger than {BODY} bytes", 413, None, "too_large"
         if self.key is not None and path.startswith("/v1/") and method != "OPTIONS":
             given = headers.get("authorization", "").removeprefix("Bearer ")
-            if not hmac.compare_digest(given.encode(), self.key.encode()):
+            if not hmac.compare_digest(given.encode("latin-1"), self.key.encode()):
                 return "this server needs its key: send Authorization: Bearer KEY", 401, None, "invalid_api_key"
         return None

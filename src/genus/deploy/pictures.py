@@ -40,7 +40,7 @@ class ImagesRequest(Asked):
     prompt: str | None = None
     model: str | None = None
     n: int | None = Field(None, ge=1, le=MOST)
-    size: str | None = Field(None, pattern=r"\A(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})\Z")
+    size: str | None = Field(None, pattern=r"^(auto|[1-9][0-9]{0,4}x[1-9][0-9]{0,4})$")
     response_format: Literal["b64_json", "url"] | None = None
     output_format: Literal["png"] | None = None
     seed: int | None = Field(None, ge=-(1 << 63), lt=1 << 63)

@@ -72,7 +72,7 @@ def admit(run: Run) -> None:
 
 
 def publish(run: Run, force: bool = False) -> Published:
-    """Write card.md and deployed.json. Raises `GenusError` with the reasons if the gate did not pass (but for `force`)."""
+    """Write card.md and deployed.json. Raises `GenusError` with the gate's reasons, unless it passed or `force`."""
     reasons = objections(run)
     if not force:
         _refuse(run, reasons)

@@ -52,7 +52,8 @@ def reproduce(file: Path, run: Path | None = None, home: Path | None = None) -> 
         raise UsageError(f"{file} does not exist")
     sample = manifest.read(file)
     found = _find(sample.maker, run, home)
-    _check(sample.maker, samples.maker(found), found)
+    now = samples.maker(found)
+    _check(sample.maker, now, found)
     kind = samples.medium(found)
     content = file.read_bytes()
 
@@ -73,6 +74,8 @@ def reproduce(file: Path, run: Path | None = None, home: Path | None = None) -> 
         return Reproduced(file, True, "equal within rounding", difference, sample)
     if not untouched:
         difference += "; the file was changed after it was made"
+    elif sample.maker.torch != now.torch:
+        difference += f"; it was made with torch {sample.maker.torch}, and again with {now.torch}"
     return Reproduced(file, False, "different", difference, sample)
 
 

@@ -5,10 +5,12 @@ Which endpoint a run answers follows from its medium, by one table. Local by def
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import socket
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import MappingProxyType
 from typing import Any
 
@@ -152,11 +154,28 @@ def serve(
         at = listener.getsockname()
         if ready is not None:
             ready(f"http://{f'[{at[0]}]' if ':' in at[0] else at[0]}:{at[1]}/v1")
-        config = uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=GRACE)
-        try:
-            uvicorn.Server(config).run(sockets=[listener])
-        except KeyboardInterrupt:
-            return
+        with suppress(KeyboardInterrupt):
+            asyncio.run(_run(application, listener))
+
+
+async def _run(application: FastAPI, listener: socket.socket) -> None:
+    worker: Worker = application.state.worker
+    # The second limit is for a client that does not read: by then every answer has ended.
+    server = uvicorn.Server(uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=2 * GRACE))
+
+    async def end_answers() -> None:
+        while not server.should_exit:
+            await asyncio.sleep(0.1)
+        until = time.monotonic() + GRACE
+        while len(worker) and time.monotonic() < until:
+            await asyncio.sleep(0.1)
+        await asyncio.to_thread(worker.close)
+
+    watch = asyncio.create_task(end_answers())
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        watch.cancel()
 
 
 def _loopback(host: str) -> bool:
@@ -167,6 +186,8 @@ def _loopback(host: str) -> bool:
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port < 1 << 16:  # the resolver would wrap it around
+        raise UsageError(f"cannot listen on port {port}; choose one from 1 to 65535, or 0 for any")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, socket.SOCK_STREAM)
@@ -177,6 +198,6 @@ def _listen(host: str, port: int) -> socket.socket:
         except BaseException:
             listener.close()
             raise
-    except (OSError, OverflowError) as trouble:
+    except OSError as trouble:
         raise UsageError(f"cannot listen on {host}:{port} ({trouble}); choose another --host or --port") from trouble
     return listener
