@@ -18,9 +18,7 @@ from torch import Tensor, nn
 
 from genus.core import Cond, Network, NetworkConfig, Roads, Space, State
 from genus.errors import UsageError
-from genus.networks.attention import Memory, attend, places, rotary, turn
-
-Table = tuple[Tensor, Tensor]
+from genus.networks.attention import Memory, Table, attend, normal, places, relu2, rotary, turn
 
 
 class TransformerConfig(NetworkConfig):
@@ -97,24 +95,24 @@ class Block(nn.Module):
         """x [B, N, width]; mods: shift, scale, gate of both halves, each [B, 1, width]; tokens [B, L, width]."""
         b, n, _ = x.shape
         h = modulated(x, mods, 0)
-        q, k, v = self.qkv(h).view(b, n, -1, self.head).split([self.heads, self.kv_heads, self.kv_heads], dim=2)
-        q, k = turn(q, table), turn(k, table)
+        qk, v = self.qkv(h).view(b, n, -1, self.head).split([self.heads + self.kv_heads, self.kv_heads], dim=2)
+        q, k = turn(qk, table).split([self.heads, self.kv_heads], dim=2)
         seen = 0 if memory is None else memory.seen
         if memory is not None:
             k, v = memory.add(layer, k, v)
         y = self.out(attend(q, k, v, self.causal, seen).reshape(b, n, -1))
         x = x + gated(self.drop(y), mods, 2)
         if tokens is not None and self.ask is not None and self.told is not None and self.answer is not None:
-            q = self.ask(F.rms_norm(x, x.shape[-1:])).view(b, n, self.heads, self.head)
+            q = self.ask(normal(x)).view(b, n, self.heads, self.head)
             k, v = self.told(tokens).view(b, tokens.shape[1], -1, self.head).chunk(2, dim=2)
-            q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
+            q, k = normal(q), normal(k)
             x = x + self.answer(attend(q, k, v, causal=False).reshape(b, n, -1))
         h = self.up(modulated(x, mods, 3))
         if self.swiglu:
             a, g = h.chunk(2, dim=-1)
             h = a * F.silu(g)
         else:
-            h = F.relu(h).square()
+            h = relu2(h)
         return x + gated(self.drop(self.down(h)), mods, 5)
 
     def drop(self, y: Tensor) -> Tensor:
@@ -124,7 +122,7 @@ class Block(nn.Module):
 
 def modulated(x: Tensor, mods: tuple[Tensor, ...] | None, at: int) -> Tensor:
     """Normalised, then shifted and scaled by what time and vector say."""
-    h = F.rms_norm(x, x.shape[-1:])
+    h = normal(x)
     return h if mods is None else h * (1 + mods[at + 1]) + mods[at]
 
 
@@ -188,7 +186,7 @@ class Transformer(Network):
         if self.tokens is not None:
             if cond.tokens is None:
                 raise UsageError("this transformer was built for condition tokens and was given none")
-            tokens = F.rms_norm(self.tokens(cond.tokens.to(h.dtype)), (self.config.width,))
+            tokens = normal(self.tokens(cond.tokens.to(h.dtype)))
         for layer, block in enumerate(self.blocks):
             h = block(h, table, None if mods is None else mods[layer], tokens, memory, layer)
         if memory is not None:
@@ -214,7 +212,7 @@ class Transformer(Network):
         if self.space.vocab is not None:
             stream = torch.arange(self.space.channels) * (self.space.vocab + 1)
             h: Tensor = self.embed(x.flatten(2) + stream[:, None]).sum(1)
-            h = F.rms_norm(h, h.shape[-1:])
+            h = normal(h)
             if grid is not None and self.grid is not None:
                 g = grid.flatten(2).transpose(1, 2).to(h.dtype)
                 h = h + self.grid(g if seen is None else g[:, seen : seen + h.shape[1]])

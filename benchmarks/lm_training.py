@@ -1,0 +1,171 @@
+"""Training speed of a 10.65 M language model beside plain transformers loops: paired, interleaved rounds in one process.
+
+The contestants take turns, a few steps each, so that a slow minute of the machine meets all of them; what is reported is
+the ratio inside a round. `--loss` also trains 1,000 steps in bf16 and in float32 from one start on the same data and
+compares the last losses (takes long; needs GENUS_DATA with tinyshakespeare, else a made text).
+
+    python benchmarks/lm_training.py --json lm_training.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from genus.core import Batch, Roads, Space
+from genus.networks.transformer import TransformerConfig
+from genus.objectives.autoregression import Autoregression
+from genus.recipe import Training
+from genus.train.optimisers import Flat
+
+VOCAB, WINDOW, BATCH = 65, 256, 16
+Step = Callable[[Tensor], float]
+
+
+def ours(precision: torch.dtype, compiled: bool, optimiser: str = "adamw", seed: int = 0, rate: float = 1e-3) -> Step:
+    torch.manual_seed(seed)
+    net = TransformerConfig(depth=6, width=384, head=64).build(Space((WINDOW,), 1, VOCAB), Roads())
+    nets = torch.nn.ModuleDict({"net": net})
+    flat = Flat(nets, Training(optimiser=optimiser, rate=rate), precision)
+    objective = Autoregression()
+
+    def forward(x: Tensor) -> Tensor:
+        return objective.loss(nets, Batch(x), {}, "main")[0]
+
+    run = torch.compile(forward, dynamic=False) if compiled else forward
+    done = 0
+
+    def step(x: Tensor) -> float:
+        nonlocal done
+        flat.zero()
+        loss = run(x)
+        loss.backward()
+        flat.step(min(1.0, (done + 1) / 100), done)
+        done += 1
+        return float(loss.detach())
+
+    return step
+
+
+def llama(autocast: bool) -> Step:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=VOCAB,
+        hidden_size=384,
+        intermediate_size=1024,
+        num_hidden_layers=6,
+        num_attention_heads=6,
+        max_position_embeddings=WINDOW,
+        tie_word_embeddings=True,
+    )
+    model = LlamaForCausalLM(config)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.95), weight_decay=0.1)
+
+    def step(x: Tensor) -> float:
+        optimiser.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+            loss = model(input_ids=x[:, 0], labels=x[:, 0]).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        return float(loss.detach())
+
+    return step
+
+
+def calibration() -> float:
+    """TFLOP/s of a bf16 product, best of five: says whether the machine has a slow minute."""
+    a, b = torch.randn(4096, 384).bfloat16(), torch.randn(384, 1536).bfloat16()
+    best = float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        a @ b
+        best = min(best, time.perf_counter() - start)
+    return 2 * 4096 * 384 * 1536 / best / 1e12
+
+
+def text() -> Tensor:
+    folder = os.environ.get("GENUS_DATA")
+    path = Path(folder or ".") / "tinyshakespeare" / "train.txt"
+    if folder and path.exists():
+        read = path.read_text(encoding="utf-8")
+        letters = {c: i for i, c in enumerate(sorted(set(read)))}
+        return torch.tensor([letters[c] for c in read])
+    words = torch.randint(0, VOCAB, (500, 6), generator=torch.Generator().manual_seed(1))
+    return words[torch.randint(0, 500, (50_000,), generator=torch.Generator().manual_seed(2))].flatten()
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    return {"min": min(values), "median": statistics.median(values), "max": max(values)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, help="write the result here too")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--steps", type=int, default=2, help="of each contestant in a round")
+    parser.add_argument("--loss", type=int, nargs="?", const=1000, help="compare bf16 with float32 after so many steps")
+    args = parser.parse_args()
+    data = text()
+    draw = torch.Generator().manual_seed(0)
+
+    def batch() -> Tensor:
+        starts = torch.randint(0, len(data) - WINDOW, (BATCH, 1), generator=draw)
+        return data[starts + torch.arange(WINDOW)][:, None]
+
+    contestants = {
+        "genus bf16": ours(torch.bfloat16, compiled=True),
+        "genus bf16 uncompiled": ours(torch.bfloat16, compiled=False),
+        "llama bf16 autocast": llama(autocast=True),
+        "llama float32": llama(autocast=False),
+    }
+    for step in contestants.values():
+        for _ in range(2):
+            step(batch())
+    rates: dict[str, list[float]] = {name: [] for name in contestants}
+    peaks = []
+    for _ in range(args.rounds):
+        peaks.append(calibration())
+        for name, step in contestants.items():
+            start = time.perf_counter()
+            for _ in range(args.steps):
+                step(batch())
+            rates[name].append(args.steps * BATCH * WINDOW / (time.perf_counter() - start))
+    first = rates["genus bf16"]
+    flops = 6 * 10.62e6 + 12 * 6 * 384 * WINDOW  # a token, forward and backward, whole attention matrix
+    result = {
+        "what": f"training, 10.65 M parameters, 6 layers, width 384, context {WINDOW}, batch {BATCH}; tokens/s",
+        "machine": {"cpu": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
+        "rounds": args.rounds,
+        "bf16_matmul_tflops": spread(peaks),
+        "tokens_per_second": {name: spread(r) for name, r in rates.items()},
+        "genus_over": {
+            name: spread([a / b for a, b in zip(first, r, strict=True)]) for name, r in rates.items() if r is not first
+        },
+        "share_of_bf16_peak": statistics.median(r * flops / p / 1e12 for r, p in zip(first, peaks, strict=True)),
+    }
+    if args.loss:
+        ends = {}
+        for name, precision in (("bf16", torch.bfloat16), ("float32", torch.float32)):
+            draw.manual_seed(7)
+            step = ours(precision, compiled=True)
+            ends[name] = statistics.mean([step(batch()) for _ in range(args.loss)][-100:])
+        result["loss_after"] = {"steps": args.loss, **ends, "difference": ends["bf16"] - ends["float32"]}
+    print(json.dumps(result, indent=2))
+    if args.json:
+        args.json.write_text(json.dumps(result, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
