@@ -1,0 +1,229 @@
+"""A U-Net for 1, 2 and 3 dimensions: sound, pictures, video and solids differ in the number of axes alone.
+
+Residual convolutions on a pyramid of scales (Ronneberger et al. 2015, arXiv 1505.04597), attention on the coarsest,
+time and condition as one modulation of every normalisation (FiLM: Perez et al. 2018, arXiv 1709.07871). Made for few,
+large operators: pixels come in as patches, cells lie in memory with their channels together (what CPUs convolve
+fastest), a sample is normalised by one number, its root mean square (Yu et al. 2022, arXiv 2111.11418, less the mean).
+Knows no loss and no fixed size. Reads no tokens, neither as x nor as a condition: that is the transformer's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from itertools import islice
+from typing import Literal, Self, final
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from genus.core import Cond, Network, NetworkConfig, Roads, Space, State
+from genus.errors import UsageError
+from genus.networks.attention import attend
+from genus.networks.transformer import clocked
+
+Mods = Iterator[Tensor]  # [B, 1 ..., C] each, in the order in which blocks ask
+
+
+class ConvolutionalConfig(NetworkConfig):
+    """widths: channels of each scale, fine to coarse. down, up: residual blocks a scale on the way there and back.
+
+    attention: layers on the coarsest scale, each after a block. head: channels of a head. patch: side of the patch that
+    is one cell of the finest scale. kernel: side of the convolutions, odd.
+    """
+
+    kind: Literal["networks.convolutional"] = "networks.convolutional"
+    widths: tuple[int, ...] = Field((96, 192), min_length=1)
+    down: tuple[int, ...] = (1, 2)
+    up: tuple[int, ...] = (1, 0)
+    attention: int = Field(2, ge=0)
+    head: int = Field(64, ge=2)
+    patch: int = Field(2, ge=1)
+    kernel: int = Field(3, ge=1)
+    timed: bool = True
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if not len(self.widths) == len(self.down) == len(self.up):
+            raise ValueError("widths, down and up have one entry a scale each")
+        if self.kernel % 2 == 0:
+            raise ValueError("kernel must be odd")
+        if min(self.widths) < 1 or min(*self.down, *self.up) < 0:
+            raise ValueError("widths start at 1, down and up at 0")
+        return self
+
+    def build(self, space: Space, roads: Roads = Roads()) -> Convolutional:
+        """See `NetworkConfig`. Raises `UsageError` for a space or roads that convolutions do not serve."""
+        return Convolutional(self, space, roads)
+
+    def sized(self, dial: int) -> Self:
+        """The finest scale 16 x dial wide, each coarser one in the same proportion as now."""
+        if dial < 1:
+            raise UsageError(f"the size dial of {self.kind} starts at 1, not {dial}")
+        finest = self.widths[0]
+        return self.but(widths=tuple(max(16, round(16 * dial * w / finest / 16) * 16) for w in self.widths))
+
+
+def convolve(x: Tensor, weight: Tensor) -> Tensor:
+    """X [B, *dims, C] with weight [O, C, *kernel], zeros around: [B, *dims, O]. One axis runs as two: faster."""
+    axes = x.dim() - 2
+    if axes == 1:
+        return convolve(x[:, None], weight[:, :, None])[:, 0]
+    pad = [k // 2 for k in weight.shape[2:]]
+    y = (F.conv2d if axes == 2 else F.conv3d)(x.movedim(-1, 1), weight, padding=pad)
+    return y.movedim(1, -1)
+
+
+def gather(x: Tensor, side: int) -> Tensor:
+    """X [B, *dims, C] -> [B, *dims / side, side^axes C]: neighbours become channels of one cell."""
+    axes = x.dim() - 2
+    split = [s for d in x.shape[1:-1] for s in (d // side, side)]
+    order = [0, *range(1, 2 * axes, 2), *range(2, 2 * axes + 1, 2), 2 * axes + 1]
+    return x.reshape(x.shape[0], *split, x.shape[-1]).permute(order).flatten(1 + axes)
+
+
+def spread(x: Tensor, side: int) -> Tensor:
+    """The inverse of `gather`."""
+    axes = x.dim() - 2
+    dims = x.shape[1:-1]
+    x = x.reshape(x.shape[0], *dims, *(side,) * axes, -1)
+    order = [0, *(i for a in range(axes) for i in (1 + a, 1 + axes + a)), 2 * axes + 1]
+    return x.permute(order).reshape(x.shape[0], *(d * side for d in dims), -1)
+
+
+def modulated(x: Tensor, mods: Mods) -> Tensor:
+    """Each sample over its root mean square, times 1 + scale, plus shift: one pass over x."""
+    norm = torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float32)
+    scale = (math.sqrt(x[0].numel()) / (norm + 1e-3)).to(x.dtype)
+    return torch.addcmul(next(mods), x, (1 + next(mods)) * scale.view(-1, *(1,) * (x.dim() - 1)))
+
+
+def weight(*shape: int) -> nn.Parameter:
+    """Normal, its outputs as large as its inputs."""
+    return nn.Parameter(torch.randn(shape) / math.sqrt(math.prod(shape[1:])))
+
+
+@final
+class Block(nn.Module):
+    """x + two convolutions, each of a modulated, gated stream. The second starts at zero."""
+
+    def __init__(self, width: int, kernel: int, axes: int) -> None:
+        super().__init__()
+        self.first = weight(width, width, *(kernel,) * axes)
+        self.second = nn.Parameter(torch.zeros_like(self.first))
+        self.mods = (width,) * 4
+
+    def forward(self, x: Tensor, mods: Mods) -> Tensor:
+        """[B, *dims, C] -> the same."""
+        h = convolve(F.silu(modulated(x, mods)), self.first)
+        return x + convolve(F.silu(modulated(h, mods)), self.second)
+
+
+@final
+class Attention(nn.Module):
+    """x + attention over all cells. Convolutions with zeros around them tell where a cell lies: no positions."""
+
+    def __init__(self, width: int, head: int) -> None:
+        super().__init__()
+        self.heads = max(1, width // head)
+        self.qkv = weight(3 * width, width)
+        self.out = nn.Parameter(torch.zeros(width, width))
+        self.mods = (width,) * 2
+
+    def forward(self, x: Tensor, mods: Mods) -> Tensor:
+        """[B, *dims, C] -> the same."""
+        h = F.linear(modulated(x, mods), self.qkv)
+        q, k, v = h.reshape(x.shape[0], -1, 3, self.heads, x.shape[-1] // self.heads).unbind(2)
+        q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
+        return x + F.linear(attend(q, k, v, causal=False).reshape(x.shape), self.out)
+
+
+@final
+class Convolutional(Network):
+    """See the module. Float [B, C, *dims] -> float32, the same; a size that does not divide is padded, then cut."""
+
+    def __init__(self, config: ConvolutionalConfig, space: Space, roads: Roads) -> None:
+        super().__init__()
+        axes, widths, head = len(space.dims), config.widths, min(config.head, config.widths[-1])
+        if space.vocab is not None:
+            raise UsageError(f"{config.kind} reads continuous cells, not tokens; choose networks.transformer")
+        if not 1 <= axes <= 3:
+            raise UsageError(f"{config.kind} serves 1 to 3 axes, this space has {axes}; choose another network")
+        if roads.tokens is not None:
+            raise UsageError(f"{config.kind} cannot be asked by tokens; choose networks.transformer")
+        if config.attention and widths[-1] % head:
+            raise UsageError(f"{config.kind}: head = {head} does not divide the width {widths[-1]}; choose a divisor")
+        self.config, self.space, self.roads = config, space, roads
+        cells, deep, embedding = config.patch**axes, len(widths) - 1, 256
+        kernel = (config.kernel,) * axes
+        self.enter = weight(widths[0], (space.channels + (roads.grid or 0)) * cells, *kernel)
+        self.leave = nn.Parameter(torch.zeros(space.channels * cells, widths[0], *kernel))
+        self.bias = nn.Parameter(torch.zeros(space.channels * cells))
+
+        def blocks(i: int, number: int) -> list[Block | Attention]:
+            return [Block(widths[i], config.kernel, axes) for _ in range(number)]
+
+        centre = blocks(deep, config.down[deep] + config.up[deep])
+        for i in range(config.attention):
+            centre.insert(min(2 * i + 1, len(centre)), Attention(widths[deep], head))
+        order = [
+            *(b for i in range(deep) for b in blocks(i, config.down[i])),
+            *centre,
+            *(b for i in reversed(range(deep)) for b in blocks(i, config.up[i])),
+        ]
+        self.sizes = [size for block in order for size in block.mods] + [widths[0]] * 2
+        self.blocks = nn.ModuleList(order)
+        self.shrink = nn.ModuleList(nn.Linear(widths[i] * 2**axes, widths[i + 1]) for i in range(deep))
+        self.grow = nn.ModuleList(nn.Linear(widths[i + 1], widths[i] * 2**axes) for i in range(deep))
+        self.clock = None
+        if config.timed:
+            self.clock = nn.Sequential(nn.Linear(256, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+        self.vector = None if roads.vector is None else nn.Linear(roads.vector, embedding)
+        self.modulate = nn.Linear(embedding, sum(self.sizes))
+        for tensor in (self.modulate.weight, self.modulate.bias):
+            nn.init.zeros_(tensor)
+
+    def forward(self, x: Tensor, t: Tensor | None = None, cond: Cond = Cond(), state: State | None = None) -> Tensor:
+        """See `Network`."""
+        config, full = self.config, x.shape[2:]
+        if (cond.grid is None) != (self.roads.grid is None):
+            said = "none" if cond.grid is None else "one"
+            raise UsageError(f"this network was built for {self.roads.grid or 'no'} grid channels and was given {said}")
+        x = x if cond.grid is None else torch.cat([x, cond.grid.to(x.dtype)], dim=1)
+        side = config.patch * 2 ** len(self.shrink)
+        x = F.pad(x.to(self.enter.dtype), [p for d in reversed(full) for p in (0, -d % side)])
+        mods = self.moods(t, cond.vector, x)
+        h = convolve(gather(x.movedim(1, -1), config.patch), self.enter)
+        blocks, passed = iter(self.blocks), list[Tensor]()
+        for i, shrink in enumerate(self.shrink):
+            for block in islice(blocks, config.down[i]):
+                h = block(h, mods)
+            passed.append(h)
+            h = shrink(gather(h, 2))
+        for block in islice(blocks, config.down[-1] + config.attention + config.up[-1]):
+            h = block(h, mods)
+        for i in reversed(range(len(self.grow))):
+            h = spread(self.grow[i](h), 2) + passed.pop()
+            for block in islice(blocks, config.up[i]):
+                h = block(h, mods)
+        h = convolve(F.silu(modulated(h, mods)), self.leave) + self.bias
+        y = spread(h, config.patch).movedim(-1, 1).float()
+        for axis, size in enumerate(full):
+            y = y.narrow(2 + axis, 0, size)
+        return y
+
+    def moods(self, t: Tensor | None, vector: Tensor | None, x: Tensor) -> Mods:
+        """What time and vector say to each normalisation, in the order in which they are met."""
+        said = torch.zeros(x.shape[0], self.modulate.in_features, dtype=x.dtype)
+        if self.clock is not None:
+            if t is None:
+                raise UsageError("this network is timed and was given no t")
+            said = said + self.clock(clocked(t).to(x.dtype))
+        if self.vector is not None:
+            if vector is None:
+                raise UsageError("this network was built for a condition vector and was given none")
+            said = said + self.vector(vector.to(x.dtype))
+        parts = self.modulate(F.silu(said)).split(self.sizes, dim=1)
+        return iter([part.view(part.shape[0], *(1,) * (x.dim() - 2), -1) for part in parts])

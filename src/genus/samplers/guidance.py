@@ -1,0 +1,64 @@
+"""Classifier-free guidance: away from the unconditional prediction, p = null + scale (conditional - null).
+
+Ho and Salimans 2022 (arXiv 2207.12598); in an interval of times: Kynkäänniemi et al. 2024 (arXiv 2404.07724).
+For clean x and for logits alike. Condition and null run as one doubled batch, so there is one state. Knows no family.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from genus.core import Cond, Predictor, State, Wrap
+
+
+@final
+class Guidance(Wrap):
+    """scale: 1 is none. start, stop: the times between which it acts, where there is a time."""
+
+    kind: Literal["samplers.guidance"] = "samplers.guidance"
+    scale: float = Field(1.5, ge=0)
+    start: float = Field(0.0, ge=0, le=1)
+    stop: float = Field(1.0, ge=0, le=1)
+
+    def __call__(self, predict: Predictor, null: Callable[[int], Cond] | None) -> Predictor:
+        """The guided predictor; `predict` itself where there is nothing to guide by."""
+        if self.scale == 1 or null is None:
+            return predict
+        nothing = null(1)
+        if nothing.vector is None and nothing.tokens is None and nothing.grid is None:
+            return predict
+        return Guided(self, predict, null)
+
+
+@final
+@dataclass(frozen=True)
+class Guided:
+    """Condition first, null second, in one batch of twice the size."""
+
+    guidance: Guidance
+    predict: Predictor
+    null: Callable[[int], Cond]
+
+    def __call__(self, x: Tensor, t: Tensor | None = None, cond: Cond = Cond(), state: State | None = None) -> Tensor:
+        """As `predict`, guided where t lies in the interval."""
+        guide, batch = self.guidance, x.shape[0]
+        scale = torch.full((batch,), guide.scale)
+        if t is not None:
+            scale = torch.where((t >= guide.start) & (t <= guide.stop), scale, 1.0)
+            if state is None and bool((scale == 1).all()):
+                return self.predict(x, t, cond)
+        doubled = self.predict(
+            torch.cat([x, x]), None if t is None else torch.cat([t, t]), cond.join(self.null(batch)), state
+        )
+        asked, free = doubled.chunk(2)
+        return free + scale.view(-1, *(1,) * (free.dim() - 1)).to(free) * (asked - free)
+
+    def start(self, batch: int, cells: int) -> State | None:
+        """A state for the doubled batch."""
+        return self.predict.start(2 * batch, cells)
