@@ -1,7 +1,7 @@
 """The shared words. Read this file first.
 
-One layout everywhere: x is [B, C, *dims], float or long. Text is [B, 1, T] long, a picture [B, 3, H, W] float, so nothing
-below asks whether it holds a sequence or a picture.
+One layout everywhere: x is [B, C, *dims], float or long. Text is [B, 1, T] long, a picture [B, 3, H, W] float, so
+nothing below asks whether it holds a sequence or a picture.
 
     codec        raw media <-> x
     conditioner  a record's fields -> Cond
@@ -39,8 +39,10 @@ from genus.parts import Part
 class Space:
     """What a network sees: the only thing that codec, network, objective and sampler must agree on.
 
-    dims: () vector, (T,) text or audio, (H, W) image, (T, H, W) video, (D, H, W) solid; for a stream (text), the longest
-        window. channels: features of a cell; for tokens, parallel streams (RVQ codebooks). vocab: None means continuous.
+    dims: () vector, (T,) text or audio, (H, W) image, (T, H, W) video, (D, H, W) solid; for a stream (text), the
+    longest
+        window. channels: features of a cell; for tokens, parallel streams (RVQ codebooks). vocab: None means
+        continuous.
     """
 
     dims: tuple[int, ...]
@@ -254,7 +256,9 @@ class CodecConfig(Part, ABC):
 
     @abstractmethod
     def fit(self, media: Callable[[], Iterator[Any]]) -> Codec:
-        """A codec for these training items: learns a vocabulary, finds the size. `media()` starts from the beginning."""
+        """A codec for these training items: learns a vocabulary, finds the size. `media()` starts from the
+        beginning.
+        """
 
     @abstractmethod
     def load(self, folder: Path) -> Codec:
@@ -296,11 +300,13 @@ class Conditioner(nn.Module, ABC):
         """What the network was shown where the condition was dropped."""
 
     def draw(self, noise: Noise) -> dict[str, list[Any]]:
-        """Fields for samples of which nothing was asked: drawn as in the training data where that is known, else none."""
+        """Fields for samples of which nothing was asked: drawn as in the training data where that is known, else
+        none.
+        """
         return {}
 
 
-class State(ABC):
+class State(ABC):  # noqa: B024  (opaque: it has no method that a sampler may call)
     """What a predictor remembers of the cells it has seen (a KV cache). Opaque to samplers."""
 
 
@@ -444,7 +450,9 @@ class Source(ABC):
 @final
 @dataclass(frozen=True)
 class Model:
-    """A codec, trained nets, and how to read them. Made by a phase; used by validate and deploy, or as another's codec."""
+    """A codec, trained nets, and how to read them. Made by a phase; used by validate and deploy, or as another's
+    codec.
+    """
 
     codec: Codec
     space: Space  # the codec's, or for a stream the window that the network was trained on
@@ -457,7 +465,7 @@ class Model:
     @property
     def conditioner(self) -> Conditioner | None:
         """The conditioner, if there is one."""
-        found = self.nets["conditioner"] if "conditioner" in self.nets else None
+        found = dict(self.nets.items()).get("conditioner")
         assert found is None or isinstance(found, Conditioner)
         return found
 
@@ -491,7 +499,9 @@ class Model:
     def stream(
         self, noise: Noise, fields: Mapping[str, Sequence[Any]] | None = None, known: Known | None = None, **knobs: Any
     ) -> Iterator[Tensor]:
-        """x as it grows; knobs (steps, temperature, top_p, ...) are the sampler's own, an unknown one is a UsageError."""
+        """x as it grows; knobs (steps, temperature, top_p, ...) are the sampler's own, an unknown one is a
+        UsageError.
+        """
         self.nets.eval()
         draw = self.sampler.but(**knobs) if knobs else self.sampler
         if not fields and self.conditioner is not None:

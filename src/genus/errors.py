@@ -4,7 +4,9 @@ from __future__ import annotations
 
 
 class GenusError(Exception):
-    """A failure that the reader can act on; the command line prints it without a traceback and ends with `exit_code`."""
+    """A failure that the reader can act on; the command line prints it without a traceback and ends with
+    `exit_code`.
+    """
 
     exit_code = 1
 

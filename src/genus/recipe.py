@@ -49,6 +49,7 @@ class Phase(Part):
     wraps: tuple[Any_[Wrap], ...] = ()
     source: Any_[Part]  # data.packed, data.stacked
     training: Training = Training()
+    share: float = Field(1.0, gt=0)  # of the recipe's budget, beside the other phases' shares
     sizing: Any_[Part] | None = None  # train.sizing: how a budget becomes size, batch and steps; None: as written
 
 

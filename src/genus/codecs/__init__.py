@@ -1,0 +1,1 @@
+"""Raw media <-> x: bytes, characters, byte pairs, pixels."""

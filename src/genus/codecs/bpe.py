@@ -1,7 +1,7 @@
 """Byte-level byte-pair encoding (Sennrich et al. 2016, arXiv 1508.07909), learned from the user's own text.
 
-The merges come from the library `tokenizers`; what is ours is the contract: every text comes back unchanged, the end mark
-is the last id, and the size follows the data when it is not given.
+The merges come from the library `tokenizers`; what is ours is the contract: every text comes back unchanged, the end
+mark is the last id, and the size follows the data when it is not given.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Text as characters: those of the training data each have an id; any other is spelt in hexadecimal, so nothing is lost.
+"""Text as characters: those of the training data each have an id; any other is spelt in hexadecimal, so nothing is
+lost.
 
-ids: 0 .. 15 hexadecimal digits (two spell a byte of UTF-8), then the characters in order of code point, last the end mark.
-For comparison with published character models; `codecs.bpe` is the better choice for use.
+ids: 0 .. 15 hexadecimal digits (two spell a byte of UTF-8), then the characters in order of code point, last the end
+mark. For comparison with published character models; `codecs.bpe` is the better choice for use.
 """
 
 from __future__ import annotations

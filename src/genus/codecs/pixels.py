@@ -1,4 +1,6 @@
-"""Pictures as pixels: uint8 [H, W, C] <-> float [C, H, W] in [-1, 1]. One size for all: cropped to the shape, resampled."""
+"""Pictures as pixels: uint8 [H, W, C] <-> float [C, H, W] in [-1, 1]. One size for all: cropped to the shape,
+resampled.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ class Pixels:
         self.space = Space((height, width), channels)
 
     def encode(self, media: Sequence[Any]) -> list[Tensor]:
-        """Each picture as uint8 [C, H, W]: the largest centred piece of the right shape, resampled with a box-free filter."""
+        """Each picture as uint8 [C, H, W]: the largest centred piece of the right shape, resampled with a box-free
+        filter.
+        """
         return [torch.from_numpy(self._fit(picture)).permute(2, 0, 1).contiguous() for picture in media]
 
     def _fit(self, picture: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:

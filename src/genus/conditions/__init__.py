@@ -1,0 +1,1 @@
+"""A record's fields -> Cond; the dropout that guidance needs lives here."""

@@ -76,6 +76,11 @@ class LabelConfig(ConditionerConfig):
     most: int = 1000
     labels: tuple[tuple[str, int], ...] | None = None
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The one field."""
+        return (self.field,)
+
     def fit(self, fields: Callable[[], Iterator[Mapping[str, Any]]]) -> Self:
         """Count the labels of the training records."""
         if self.labels is not None:

@@ -51,7 +51,7 @@ class Cache:
 
     def cut(self, start: int, stop: int) -> Tensor:
         """Cells start..stop of the stream as [C, cells]; or items start..stop as [items, C, *dims]."""
-        piece = torch.from_numpy(np.ascontiguousarray(self.cells[start:stop]))
+        piece = torch.from_numpy(np.array(self.cells[start:stop]))
         return piece.T if self.streams else piece
 
     def take(self, items: Sequence[int]) -> Tensor:

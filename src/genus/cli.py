@@ -1,0 +1,506 @@
+"""The command line. Reads what was asked, calls one function of the library, prints its result; decides nothing itself.
+
+Everything heavy is imported inside a verb, so that `genus --help` answers at once. Results go to standard output
+(`--json`: one object), progress and errors to standard error. Exit codes: 0 done, 1 failed, 2 asked wrongly, 130
+stopped.
+"""
+
+from __future__ import annotations
+
+import json as jsons
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from genus.errors import GenusError, UsageError
+
+app = typer.Typer(
+    name="genus",
+    help="Generative models from your own data, on the machine you have, and proof of what they made.\n\n"
+    "Example: genus make letters/ --budget 10m",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+Home = Annotated[Path | None, typer.Option(help="Where datasets/ and runs/ live (default: GENUS_HOME or ~/.genus).")]
+Json = Annotated[bool, typer.Option("--json", help="Print one result object and nothing else.")]
+Sources = Annotated[list[Path], typer.Argument(help="Files, folders, archives, tables or glob patterns.")]
+Name = Annotated[str | None, typer.Option(help="Of the dataset and the run (default: the source's).")]
+Licence = Annotated[
+    str | None, typer.Option(help="SPDX identifier that holds where the data says nothing, e.g. CC0-1.0.")
+]
+Consent = Annotated[str, typer.Option(help="granted or unknown; opt-outs are honoured either way.")]
+Medium = Annotated[str | None, typer.Option(help="Take only this one: text, code or image.")]
+Column = Annotated[list[str] | None, typer.Option(help="For tables: role=name, e.g. text=body. May be repeated.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="part.field=value, e.g. training.rate=0.002.")]
+RecipeName = Annotated[str | None, typer.Option("--recipe", help="See: genus recipes (default: by the medium).")]
+Budget = Annotated[str, typer.Option(help="Of the training: 90s, 10m, 1h, 2kWh or '5000 steps'.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.")]
+
+
+@app.command()
+def make(
+    source: Sources,
+    recipe: RecipeName = None,
+    budget: Budget = "10m",
+    name: Name = None,
+    licence: Licence = None,
+    consent: Consent = "unknown",
+    medium: Medium = None,
+    column: Column = None,
+    set_: Settings = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before training.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Collect, clean and forecast; train nothing.")] = False,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """All five stages: collect, clean, train, validate, deploy.
+
+    Example: genus make photos/ --budget 20m --licence CC-BY-4.0
+    """
+    from genus.make import make as run_make
+
+    def go(watch: Any) -> Any:
+        return run_make(
+            [str(s) for s in source],
+            recipe,
+            budget,
+            name,
+            home=home,
+            licence=licence,
+            consent=consent,
+            medium=medium,
+            settings=set_ or (),
+            columns=columns(column),
+            watch=watch,
+            confirm=asking(yes or json),
+        )
+
+    if dry_run:
+        from genus import home as homes
+        from genus.make import checked, largest, named
+
+        label = checked(name or named(source[0]))
+        collect(source, label, licence, consent, medium, column, home, json=True, silent=True)
+        clean(label, None, set_, home, json=True, silent=True)
+        dataset = homes.home(home) / "datasets" / label
+        train(label, recipe or _usual(medium or largest(dataset)), budget, None, set_, True, True, home, json)
+        return
+    made = watched(go, json)
+    if json:
+        show(made.json())
+    else:
+        print(f"run     {made.run}\nreport  {made.report}")
+        if made.deployed:
+            print(f"next    genus generate {made.run.name}    or    genus serve {made.run.name}")
+    if not made.deployed:
+        raise GenusError("not deployed: " + "; ".join(made.reasons))
+
+
+@app.command()
+def collect(
+    source: Sources,
+    name: Name = None,
+    licence: Licence = None,
+    consent: Consent = "unknown",
+    medium: Medium = None,
+    column: Column = None,
+    home: Home = None,
+    json: Json = False,
+    silent: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Sources into a dataset, every item with origin, licence and consent. Again on the same adds only what is new.
+
+    Example: genus collect letters/ diary.zip --name letters
+    """
+    from genus import home as homes
+    from genus.collect import collect as run_collect
+    from genus.make import checked, collecting, named, told
+
+    dataset = homes.home(home) / "datasets" / checked(name or named(source[0]))
+
+    def go(watch: Any) -> Any:
+        watch.stage("collect", ", ".join(map(str, source)))
+        return run_collect(
+            [str(s) for s in source],
+            dataset,
+            licence=licence,
+            consent=consent,
+            medium=medium,
+            columns=columns(column),
+            progress=collecting(watch),
+        )
+
+    collected = watched(go, json).json()
+    if not silent:
+        show(collected) if json else print(f"{told(collected)}\ndataset {dataset} version {collected['version']}")
+
+
+@app.command()
+def clean(
+    dataset: Annotated[str, typer.Argument(help="A dataset's name or folder.")],
+    undo: Annotated[list[str] | None, typer.Option(help="Take back what this rule did. May be repeated.")] = None,
+    set_: Settings = None,
+    home: Home = None,
+    json: Json = False,
+    silent: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Mark duplicates, damage and low quality, mask personal data. Nothing is deleted; each rule can be undone.
+
+    Example: genus clean letters --undo near_duplicates
+    """
+    from genus import home as homes
+    from genus.clean import clean as run_clean
+    from genus.clean import usual
+    from genus.make import largest
+    from genus.recipes import find, with_settings
+
+    path = homes.dataset_path(dataset, homes.home(home))
+    kind = largest(path)
+    rules = with_settings(find(_usual(kind)), set_ or ()).clean or usual(kind)
+
+    def go(watch: Any) -> Any:
+        watch.stage("clean", dataset)
+        return run_clean(path, rules, undo=undo or (), progress=lambda done, total: watch.tick(done, total))
+
+    cleaned = watched(go, json).json()
+    if silent:
+        return
+    if json:
+        show(cleaned)
+        return
+    print(f"{cleaned['kept']} items kept, version {cleaned['version']}")
+    for rule, what in cleaned["rules"].items():
+        if what["count"]:
+            print(f"  {rule:24}{what['count']:>8}   {'; '.join(map(str, what['examples'][:2]))[:90]}")
+
+
+@app.command()
+def train(
+    dataset: Annotated[str, typer.Argument(help="A dataset's name or folder.")],
+    recipe: RecipeName = None,
+    budget: Budget = "10m",
+    name: Name = None,
+    set_: Settings = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before training.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Print size, memory, time and energy; train nothing.")] = False,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """A recipe on a dataset within a budget. The same command again resumes.
+
+    Example: genus train letters --recipe gpt --budget 30m
+    """
+    import tempfile
+
+    from genus import home as homes
+    from genus.data.dataset import Dataset
+    from genus.make import checked, largest
+    from genus.recipes import find, with_settings
+    from genus.train.budget import budget as parsed
+    from genus.train.stage import train as run_train
+
+    spend = parsed(budget)
+    base = homes.home(home)
+    path = homes.dataset_path(dataset, base)
+    chosen = with_settings(find(recipe or _usual(largest(path))), set_ or ())
+    data = Dataset.open(path)
+    if dry_run:
+        with tempfile.TemporaryDirectory(prefix="genus-") as place:
+            folder = Path(place) / "run"
+            watched(lambda watch: run_train(chosen, data, folder, spend, watch, plan_only=True), json)
+            forecast = jsons.loads((folder / "forecast.json").read_text())
+        show(forecast) if json else print(forecasted(forecast))
+        return
+    folder = base / "runs" / checked(name or path.name)
+
+    def go(watch: Any) -> Any:
+        watch.stage("train", f"recipe {chosen.name}, budget {spend.asked}")
+        return run_train(chosen, data, folder, spend, watch, confirm=asking(yes or json))
+
+    run = watched(go, json)
+    seconds = run.summary["seconds"]
+    if json:
+        report = str(run.path / "report.html")
+        show({"run": str(run.path), "dataset": str(path), "report": report, "deployed": False, "seconds": seconds})
+        return
+    print(f"run     {run.path}\nnext    genus validate {run.name}")
+
+
+@app.command()
+def validate(
+    run: RunName,
+    samples: Annotated[int | None, typer.Option(help="How many samples to judge (default: the recipe's).")] = None,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Measure a run on held-out data beside its baselines; write report.html and report.json.
+
+    Example: genus validate letters
+    """
+    from genus.validate import validate as run_validate
+
+    found = opened(run, home)
+
+    def go(watch: Any) -> Any:
+        watch.stage("validate", found.name)
+        return run_validate(found, samples=samples, watch=watch)
+
+    report = watched(go, json)
+    if json:
+        show(report.json())
+        return
+    for metric in report.json()["metrics"]:
+        interval = "" if metric["low"] is None else f"  [{metric['low']:.4g}, {metric['high']:.4g}]"
+        print(f"  {metric['name']:34}{metric['value']:>10.4g} {metric['unit']}{interval}")
+    print(f"gate    {'passed' if report.passed else 'not passed: ' + '; '.join(report.reasons)}")
+    print(f"report  {found.path / 'report.html'}")
+
+
+@app.command()
+def deploy(
+    run: RunName,
+    force: Annotated[bool, typer.Option(help="Although the gate did not pass; the card will say so.")] = False,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Publish a run that passed its gate: model card and evidence. Refuses else, saying why.
+
+    Example: genus deploy letters
+    """
+    from genus.deploy import publish
+
+    found = opened(run, home)
+    published = publish(found, force=force)
+    show(published.json()) if json else print(f"card    {found.path / 'card.md'}\nnext    genus serve {found.name}")
+
+
+@app.command()
+def generate(
+    run: RunName,
+    prompt: Annotated[str | None, typer.Argument(help="What to begin with, or what to ask for.")] = None,
+    n: Annotated[int, typer.Option("-n", help="How many.")] = 1,
+    seed: Annotated[int, typer.Option(help="Sample i of a seed is the same however many are asked for.")] = 0,
+    first: Annotated[int, typer.Option(help="Index of the first one.")] = 0,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="A folder, or with -n 1 a file.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Of the sampler, where it takes steps.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="At most so many new ones.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 is greedy.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Keep the likeliest that sum to this.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Keep so many of the likeliest.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="How strongly the condition pulls; 1 is none.")] = None,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Samples of a run. Every file gets a manifest beside it, from which `genus reproduce` can make it again.
+
+    Example: genus generate letters "Dear " -n 3 --temperature 0.8
+    """
+    from genus.deploy import generate as run_generate
+
+    asked = {"steps": steps, "tokens": tokens, "temperature": temperature, "top_p": top_p, "top_k": top_k}
+    knobs = {k: v for k, v in {**asked, "guidance": guidance}.items() if v is not None}
+    found = opened(run, home)
+
+    def go(watch: Any) -> Any:
+        watch.stage("generate", found.name)
+        return run_generate(found, prompt, n, seed, out, knobs, first, progress=watch.tick)
+
+    made = watched(go, json)
+    if json:
+        show(made.json())
+        return
+    for item in made.items if not made.files else ():
+        print(item, end="\n\n" if n > 1 else "\n")
+    for file in made.files:
+        print(file)
+
+
+@app.command()
+def serve(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="One or several runs.")],
+    host: Annotated[str, typer.Option(help="127.0.0.1 serves this machine alone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: any free one.")] = 8000,
+    api_key: Annotated[str | None, typer.Option(envvar="GENUS_API_KEY", help="Ask for this bearer token.")] = None,
+    force: Annotated[bool, typer.Option(help="Serve runs that did not pass their gate.")] = False,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """OpenAI-compatible endpoints: /v1/models, /v1/completions, /v1/images/generations.
+
+    Example: genus serve letters --port 8000
+    """
+    from genus.deploy import serve as run_serve
+
+    found = [opened(run, home) for run in runs]
+
+    def ready(address: str) -> None:
+        show({"address": address, "runs": [r.name for r in found]}) if json else print(
+            f"serving at {address}", flush=True
+        )
+
+    run_serve(found, host, port, not force, api_key=api_key, ready=ready)
+
+
+@app.command()
+def reproduce(
+    file: Annotated[Path, typer.Argument(help="A file that genus wrote.")],
+    run: Annotated[str | None, typer.Option(help="Its run, if it moved.")] = None,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Make a file again from its manifest and compare. Exit code 1 if it differs.
+
+    Example: genus reproduce digits-0-7.png
+    """
+    from genus import home as homes
+    from genus.deploy import reproduce as run_reproduce
+
+    base = homes.home(home)
+    result = run_reproduce(file, None if run is None else homes.run_path(run, base), base)
+    show(result.json()) if json else print(
+        f"{file}: {result.how}{': ' + result.difference if result.difference else ''}"
+    )
+    if not result.same:
+        raise typer.Exit(1)
+
+
+@app.command()
+def recipes(json: Json = False) -> None:
+    """What genus can build.
+
+    Example: genus recipes
+    """
+    from genus.recipes import describe, find, names
+
+    found = [describe(find(name)) for name in names()]
+    if json:
+        show({"recipes": found})
+        return
+    for recipe in found:
+        print(f"  {recipe['name']:16}{recipe['family']:16}{', '.join(recipe['media']):14}{recipe['about']}")
+
+
+@app.command()
+def info(
+    what: Annotated[str | None, typer.Argument(help="A run or a dataset; none: all there are.")] = None,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """What a run or a dataset holds, or what there is.
+
+    Example: genus info letters
+    """
+    from genus.about import about, everything, lines
+
+    said = everything(home) if what is None else about(what, home)
+    show(said) if json else print("\n".join(lines(said)))
+
+
+@app.command()
+def doctor(home: Home = None, json: Json = False) -> None:
+    """Whether this machine has what genus needs, and how fast it is.
+
+    Example: genus doctor
+    """
+    from genus.about import examine, lines
+
+    said = examine(home)
+    show(said) if json else print("\n".join(lines(said)))
+    if not said["healthy"]:
+        raise GenusError("something is missing: see above")
+
+
+# ---------------------------------------------------------------------------------------------------------- plumbing
+
+
+def opened(name: str, home: Path | None) -> Any:
+    """The run of this name."""
+    from genus import home as homes
+    from genus.run import Run
+
+    return Run(homes.run_path(name, homes.home(home)))
+
+
+def watched(work: Callable[[Any], Any], json: bool) -> Any:
+    """`work(watch)` with progress on standard error; silent with --json."""
+    from genus.screen import Screen
+
+    with Screen(quiet=json) as watch:
+        return work(watch)
+
+
+def asking(yes: bool) -> Callable[[dict[str, Any]], bool] | None:
+    """Shows the forecast and asks, where there is somebody to ask."""
+    if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+
+    def ask(forecast: dict[str, Any]) -> bool:
+        print(forecasted(forecast), file=sys.stderr)
+        return typer.confirm("train?", default=True, err=True)
+
+    return ask
+
+
+def forecasted(forecast: dict[str, Any]) -> str:
+    """A forecast in a few lines."""
+    return (
+        f"model   {forecast['parameters'] / 1e6:.2f} M parameters, {forecast['precision']}\n"
+        f"steps   about {forecast['steps']} of {forecast['batch']} samples, {forecast['epochs']:g} epochs\n"
+        f"memory  {forecast['memory_bytes'] / 2**30:.2f} GiB\n"
+        f"time    {forecast['seconds'] / 60:.1f} min of training\n"
+        f"energy  {forecast['kwh'] * 1000:.1f} Wh ({forecast['kwh_method']})"
+    )
+
+
+def columns(pairs: list[str] | None) -> dict[str, str] | None:
+    """['text=body'] as {'text': 'body'}."""
+    for pair in pairs or ():
+        if "=" not in pair:
+            raise UsageError(f"--column {pair!r} is not understood; write role=name, e.g. text=body")
+    return dict(pair.split("=", 1) for pair in pairs) if pairs else None
+
+
+def _usual(medium: str) -> str:
+    from genus.make import usual_recipe
+
+    return usual_recipe(medium)
+
+
+def show(result: Any) -> None:
+    """One JSON object on standard output."""
+    print(jsons.dumps(result, ensure_ascii=False, default=str))
+
+
+def main() -> NoReturn:
+    """The entry point: errors as one line, without a traceback."""
+    wants_json = "--json" in sys.argv
+    try:
+        code = app(standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except GenusError as error:
+        _end(str(error), error.exit_code, wants_json)
+    except (typer.Abort, KeyboardInterrupt):
+        _end("stopped", 130, wants_json)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except Exception as error:
+        import click
+
+        if not isinstance(error, click.ClickException):
+            raise
+        error.show()
+        sys.exit(error.exit_code)
+
+
+def _end(message: str, code: int, wants_json: bool) -> NoReturn:
+    if wants_json:
+        show({"error": message})
+    print(f"genus: {message}", file=sys.stderr)
+    sys.exit(code)

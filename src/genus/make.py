@@ -1,0 +1,171 @@
+"""One command, five stages: a folder in; a measured, deployed model out. Each stage can be run by itself as well."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from genus import home as homes
+from genus.errors import GenusError, UsageError
+from genus.train.budget import budget as parsed
+from genus.watch import Silent, Watch
+
+
+@final
+@dataclass(frozen=True)
+class Made:
+    """run and dataset: their folders. report: report.html. deployed: the gate passed; else `reasons` says why not."""
+
+    run: Path
+    dataset: Path
+    report: Path
+    deployed: bool
+    seconds: float
+    reasons: tuple[str, ...] = ()
+
+    def json(self) -> dict[str, Any]:
+        """The result object of `genus make --json`."""
+        said = {"run": str(self.run), "dataset": str(self.dataset), "report": str(self.report)}
+        return {**said, "deployed": self.deployed, "seconds": round(self.seconds, 3), "reasons": list(self.reasons)}
+
+
+def make(
+    source: str | Path | Sequence[str | Path],
+    recipe: str | None = None,
+    budget: str = "10m",
+    name: str | None = None,
+    *,
+    home: str | Path | None = None,
+    licence: str | None = None,
+    consent: str = "unknown",
+    medium: str | None = None,
+    settings: Sequence[str] = (),
+    columns: dict[str, str] | None = None,
+    watch: Watch | None = None,
+    confirm: Callable[[dict[str, Any]], bool] | None = None,
+) -> Made:
+    """Collect, clean, train, validate and deploy `source`.
+
+    recipe: a name of `genus recipes`; None chooses by what the source holds. budget: of the training
+    (`genus.train.budget`).
+    name: of the dataset and the run; None takes the source's. Killed and called again, it goes on where it was.
+    Raises `UsageError` for what was asked wrongly, `GenusError` for what failed.
+
+        >>> made = genus.make("letters/", budget="5m")          # doctest: +SKIP
+        >>> genus.load(made.run).generate("Dear", n=2)
+    """
+    start = time.monotonic()
+    watch = watch or Silent()
+    spend = parsed(budget)  # a bad budget or setting is refused before anything is read
+    if recipe is not None:
+        _recipe(recipe, settings)
+    base = homes.home(home)
+    sources = [source] if isinstance(source, str | Path) else list(source)
+    name = checked(name or named(sources[0]))
+    dataset = base / "datasets" / name
+
+    from genus.clean import clean, usual
+    from genus.collect import collect
+
+    watch.stage("collect", ", ".join(map(str, sources)))
+    collected = collect(
+        sources, dataset, licence=licence, consent=consent, medium=medium, columns=columns, progress=collecting(watch)
+    )
+    watch.say(told(collected.json()))
+    kind = medium or largest(dataset)
+    chosen = _recipe(recipe or usual_recipe(kind), settings)
+
+    watch.stage("clean", f"{name}, as recipe {chosen.name} says")
+    cleaned = clean(dataset, chosen.clean or usual(kind), progress=lambda done, total: watch.tick(done, total))
+    watch.say(f"{cleaned.json()['kept']} items kept; removed: {counts(cleaned.json()['removed'])}")
+
+    from genus.data.dataset import Dataset
+    from genus.train.stage import train
+
+    watch.stage("train", f"recipe {chosen.name}, budget {spend.asked}")
+    run = train(chosen, Dataset.open(dataset), base / "runs" / name, spend, watch, confirm=confirm)
+    deployed, reasons = judged(run, watch)
+    return Made(run.path, dataset, run.path / "report.html", deployed, time.monotonic() - start, reasons)
+
+
+def judged(run: Any, watch: Watch) -> tuple[bool, tuple[str, ...]]:
+    """Validate and deploy a trained run: (whether it is deployed, why not)."""
+    from genus.deploy import publish
+    from genus.validate import validate
+
+    watch.stage("validate", f"{run.name} on held-out data")
+    report = validate(run, watch=watch)
+    watch.stage("deploy", run.name)
+    if not report.passed:
+        return False, tuple(report.reasons)
+    publish(run)
+    return True, ()
+
+
+def _recipe(name: str, settings: Sequence[str]) -> Any:
+    from genus.recipes import find, with_settings
+
+    return with_settings(find(name), settings)
+
+
+def usual_recipe(medium: str) -> str:
+    """What a medium is learned with when no recipe is named."""
+    from genus.recipes import USUAL
+
+    if medium not in USUAL:
+        raise UsageError(f"no recipe is usual for {medium}; name one with --recipe (see: genus recipes)")
+    return USUAL[medium]
+
+
+def largest(dataset: Path) -> str:
+    """The medium that most kept bytes of a dataset are of."""
+    from genus.data.dataset import Dataset
+
+    sizes: dict[str, int] = {}
+    for batch in Dataset.open(dataset).scan(["medium", "size"], "status IN ('kept', 'removed')", batch=4096):
+        for row in batch.to_pylist():
+            sizes[row["medium"]] = sizes.get(row["medium"], 0) + row["size"]
+    if not sizes:
+        raise GenusError(f"{dataset} holds nothing that can be learned from; see: genus info {dataset.name}")
+    return max(sizes, key=lambda medium: (sizes[medium], medium))
+
+
+def named(source: str | Path) -> str:
+    """A name from a path or a pattern: its last part that is no pattern, in plain letters."""
+    parts = [p for p in Path(source).expanduser().absolute().parts if not set(p) & set("*?[")]
+    stem = parts[-1].split(".")[0] if len(parts) > 1 else ""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "data"
+
+
+def checked(name: str) -> str:
+    """A name that is safe as a folder's. Raises `UsageError` else."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", name):
+        raise UsageError(f"name {name!r}: use letters, digits, '.', '_' and '-', at most 100, a letter or digit first")
+    return name
+
+
+def collecting(watch: Watch) -> Callable[[int, int, int | None], None]:
+    """Collect's progress as a watch hears it."""
+
+    def heard(items: int, size: int, total: int | None) -> None:
+        watch.tick(size, total, f"{items} items, {size / 1e6:.1f} MB")
+
+    return heard
+
+
+def counts(by: dict[str, int]) -> str:
+    """{"a": 2, "b": 1} as 'a 2, b 1'."""
+    return ", ".join(f"{name} {n}" for name, n in by.items() if n) or "nothing"
+
+
+def told(collected: dict[str, Any]) -> str:
+    """One line about a collect."""
+    line = f"{collected['added']} items added, {collected['known']} known"
+    for word in ("refused", "quarantined"):
+        if collected[word]:
+            line += f"; {word}: {counts(collected[word])}"
+    return line

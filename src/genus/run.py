@@ -1,0 +1,195 @@
+"""A run's folder: what training leaves, and what every later stage reads.
+
+    runs/NAME/
+      recipe.json  data.json  environment.json  forecast.json
+      config.json  model.safetensors  (tokenizer.json)      the model: the last phase, resolved, and its weights
+      phases/PHASE/                                         the same for earlier phases
+      checkpoints/step-N/                                   training state; the last two
+      metrics.jsonl  summary.json  samples/  report.html  report.json  card.md  deployed.json
+
+Configurations are JSON and weights safetensors: loading executes and unpickles nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from genus import files
+from genus.core import Codec, Model, Network, Noise, Roads
+from genus.data.cache import Cache
+from genus.data.dataset import Dataset
+from genus.data.source import SourceConfig
+from genus.errors import GenusError, UsageError
+from genus.recipe import Phase, Recipe
+
+
+def assemble(phase: Phase, codec: Codec, prompt: str = "none") -> Model:
+    """The model that a resolved phase describes, its weights at their start (torch's global generator)."""
+    source = phase.source
+    assert isinstance(source, SourceConfig), f"{source.kind} is no source"
+    space = source.space(codec.space)
+    nets: dict[str, nn.Module] = {}
+    roads = Roads()
+    if phase.conditioner is not None:
+        conditioner = phase.conditioner.build()
+        roads, nets["conditioner"] = conditioner.roads, conditioner
+    nets |= {name: config.build(space, roads) for name, config in phase.nets.items()}
+    sampler = phase.sampler or phase.objective.sampler()
+    return Model(codec, space, nn.ModuleDict(nets), phase.objective, sampler, phase.wraps, prompt)
+
+
+def save(model: Model, phase: Phase, folder: Path) -> Phase:
+    """Write codec, configuration and weights (fp32) atomically, the configuration last. Returns the resolved phase."""
+    folder.mkdir(parents=True, exist_ok=True)
+    phase = phase.but(codec=model.codec.save(folder))
+    weights = {k: v.detach().float().cpu().contiguous() for k, v in model.nets.state_dict().items()}
+    files.replace(folder / "model.safetensors", lambda path: save_file(weights, path, {"format": "pt"}))
+    config = {"phase": phase.model_dump(mode="json"), "space": asdict(model.space), "prompt": model.prompt}
+    files.write_json(folder / "config.json", config)
+    return phase
+
+
+def load_model(folder: Path) -> tuple[Model, Phase]:
+    """What `save` wrote. Raises `UsageError` if it is not there, `GenusError` with the cause if it is damaged."""
+    config = files.read_json(folder / "config.json")
+    phase = Phase.model_validate(config["phase"])
+    with torch.random.fork_rng(devices=[]):
+        model = assemble(phase, phase.codec.load(folder), config["prompt"])
+    try:
+        model.nets.load_state_dict(load_file(folder / "model.safetensors"))
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise GenusError(f"{folder / 'model.safetensors'} does not fit its config.json: {error}") from error
+    model.nets.eval()
+    return model, phase
+
+
+@final
+class Run:
+    """A folder under `runs/`, read lazily. Raises `UsageError` if it holds no run."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        if not (self.path / "recipe.json").is_file():
+            near = sorted(p.name for p in self.path.parent.glob("*/recipe.json") for p in [p.parent])
+            known = f"; there are: {', '.join(near[:10])}" if near else ""
+            raise UsageError(f"there is no run in {self.path}{known}; make one with: genus make SOURCE")
+
+    @property
+    def name(self) -> str:
+        """Of the folder."""
+        return self.path.resolve().name
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """As it was given, overrides included."""
+        return Recipe.model_validate(files.read_json(self.path / "recipe.json"))
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """path, version, digest, medium, items, bytes, licences of what it was trained on."""
+        data: dict[str, Any] = files.read_json(self.path / "data.json")
+        return data
+
+    @property
+    def medium(self) -> str:
+        """Of the data: a name in genus.media."""
+        return str(self.data["medium"])
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """params, steps, seconds, asked_s, forecast_s, kwh, kwh_method, peak_bytes, phases. Empty while unfinished."""
+        path = self.path / "summary.json"
+        summary: dict[str, Any] = files.read_json(path) if path.exists() else {}
+        return summary
+
+    @property
+    def finished(self) -> bool:
+        """Training has ended and its weights are written."""
+        return (self.path / "summary.json").exists()
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """Rows of metrics.jsonl: {"phase", "step", "seconds", "split", "loss", ...}; a torn last line is left out."""
+        rows = []
+        path = self.path / "metrics.jsonl"
+        for line in path.read_text().splitlines() if path.exists() else ():
+            try:
+                rows.append(json.loads(line))
+            except ValueError:
+                break
+        return rows
+
+    def dataset(self) -> Dataset:
+        """At the version it was trained on."""
+        return Dataset.open(Path(self.data["path"]), self.data["version"])
+
+    @cached_property
+    def _loaded(self) -> tuple[Model, Phase]:
+        if not self.finished:
+            raise UsageError(f"run {self.name!r} has not finished training; run the same `genus train` again to resume")
+        return load_model(self.path)
+
+    def model(self) -> Model:
+        """The last phase's model, ready to generate."""
+        return self._loaded[0]
+
+    @property
+    def phase(self) -> Phase:
+        """The last phase as it was resolved."""
+        return self._loaded[1]
+
+    @property
+    def source(self) -> SourceConfig:
+        """How the last phase read its data; `once` scores held-out items."""
+        source = self.phase.source
+        assert isinstance(source, SourceConfig)
+        return source
+
+    def generate(self, prompt: str | None = None, n: int = 1, seed: int = 0, **knobs: Any) -> list[Any]:
+        """`n` items of media: str for text and code, uint8 [H, W, C] for images. Knobs are the sampler's own."""
+        if n < 1:
+            raise UsageError(f"n = {n}: ask for at least one sample")
+        model = self.model()
+        fields, known = model.ask(prompt, n)
+        return model.generate(Noise(seed, tuple(range(n))), fields, known, **knobs)
+
+    def score(self, media: Sequence[Any], batch: int = 16) -> list[float]:
+        """log p(x) of each item in nats. Raises `NoLikelihood` where the family has none."""
+        model = self.model()
+        cache = in_memory(model.codec, media)
+        totals = dict.fromkeys(cache.ids, 0.0)
+        with torch.no_grad():
+            for i, part in enumerate(self.source.once(cache, model.codec, batch)):
+                noise = Noise(0, tuple(range(i * batch, i * batch + len(part))))
+                nats = model.objective.log_prob(model.nets, part, noise).nats
+                for name, value in zip(part.ids, nats.tolist(), strict=True):
+                    totals[name] += value
+        return list(totals.values())
+
+
+def in_memory(codec: Codec, media: Sequence[Any]) -> Cache:
+    """Items encoded without a file: what a source can read."""
+    rows = [x.T if codec.streams else x[None] for x in codec.encode(media)]
+    starts = np.cumsum([0, *(row.shape[0] for row in rows)])
+    cells: Any = torch.cat(rows).numpy()
+    return Cache(cells, codec.streams, [str(i) for i in range(len(rows))], starts, {})
+
+
+def load(path: Path | str) -> Run:
+    """The run in this folder: `genus.load("runs/tales").generate("Once", n=2)`."""
+    return Run(path)
+
+
+def parameters(nets: nn.ModuleDict) -> int:
+    """How many numbers were trained."""
+    return sum(p.numel() for net in nets.values() if isinstance(net, Network) for p in net.parameters())

@@ -1,0 +1,253 @@
+"""From a budget to a plan: which size, batch and number format, whether to compile, what it will take.
+
+Sizes are not guessed: each is built and takes a few real steps on the real data here and now (`genus.train.sizing`
+has the rule that then decides). What was decided stands in plan.json, so that a resumed run decides nothing again.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, final
+
+import torch
+
+from genus import files
+from genus.core import Batch, Codec, Objective
+from genus.data.cache import Cache
+from genus.data.source import SourceConfig
+from genus.recipe import Phase
+from genus.run import assemble, parameters
+from genus.train.budget import Budget
+from genus.train.loop import Loop, Loss
+from genus.train.meter import Meter, peak_bytes, watts
+from genus.train.pace import Pace
+from genus.train.probe import fastest, free_bytes, precision, saved_bytes
+from genus.train.sizing import SizingConfig
+from genus.watch import Silent, Watch
+
+COMPILE_PAYS_FROM = 260.0  # seconds still to train: a cold compile takes 12 .. 90 s and gains about a third
+BYTES_A_WEIGHT = 26  # live, master, gradients, two moments, average, the best copy
+
+
+@final
+@dataclass(frozen=True)
+class Plan:
+    """A phase as it will be trained."""
+
+    phase: Phase
+    precision: Literal["bf16", "fp32"] = "fp32"
+    compiled: bool = False
+    evaluation: int = 16  # held-out batches an evaluation
+    forecast: dict[str, Any] = field(default_factory=dict)
+
+    def json(self) -> dict[str, Any]:
+        """For plan.json."""
+        return {**vars(self), "phase": self.phase.model_dump(mode="json")}
+
+    @staticmethod
+    def read(path: Path) -> Plan:
+        """What `json` gave."""
+        data = files.read_json(path)
+        return Plan(**{**data, "phase": Phase.model_validate(data["phase"])})
+
+
+def compiled(plan: Plan, objective: Objective) -> Loss:
+    """The objective's loss, compiled if the plan says so."""
+    return torch.compile(objective.loss, dynamic=False) if plan.compiled else objective.loss
+
+
+@final
+@dataclass(frozen=True)
+class Speed:
+    """Seconds of a step of n samples: fixed + each * n; bytes kept a sample; weights."""
+
+    fixed: float
+    each: float
+    bytes_each: float
+    weights: int
+
+    def step(self, samples: int) -> float:
+        """Seconds."""
+        return self.fixed + self.each * samples
+
+
+@final
+@dataclass(frozen=True)
+class Bench:
+    """Times real steps of a phase on its real data, in a folder that is thrown away."""
+
+    codec: Codec
+    source: SourceConfig
+    cache: Cache
+    kind: torch.dtype
+
+    def loop(self, phase: Phase, batch: int, loss: Loss | None = None) -> Loop:
+        """A loop for `phase` that goes nowhere."""
+        torch.manual_seed(phase.training.seed)
+        training = phase.training.but(batch=batch, micro=None)
+
+        def nothing() -> Iterator[Batch]:
+            return iter(())
+
+        return Loop(
+            name="probe",
+            model=assemble(phase, self.codec),
+            training=training,
+            source=self.source.over(self.cache, self.codec, training.seed, batch),
+            evaluation=nothing,
+            pace=Pace(1000, timed=False),
+            precision=self.kind,
+            folder=Path(TemporaryDirectory(prefix="genus-").name),
+            meter=Meter(),
+            watch=Silent(),
+            loss=loss or phase.objective.loss,
+        )
+
+    def speed(self, phase: Phase, few: int) -> Speed:
+        """From steps of `few` and 2 x `few` samples, the quickest of two each."""
+        loops = [self.loop(phase, few), self.loop(phase, 2 * few)]
+        kept = saved_bytes(lambda: loops[0].step())
+        loops[1].step()
+        one, two = (fastest(2, loop.step) for loop in loops)
+        each = max(two - one, 0.2 * one) / few
+        return Speed(max(0.0, one - each * few), each, kept / few, parameters(loops[0].model.nets))
+
+    def agrees(self, phase: Phase, few: int) -> float:
+        """Relative difference of the first loss between this number format and fp32: whether the format may be used."""
+        losses = [replace(self, kind=kind).loop(phase, few).step()[0] for kind in (torch.float32, self.kind)]
+        return abs(losses[1] - losses[0]) / max(1e-9, abs(losses[0]))
+
+
+def planned(
+    plan: Plan,
+    codec: Codec,
+    source: SourceConfig,
+    cache: Cache,
+    budget: Budget,
+    share: float,
+    meter: Meter,
+    watch: Watch,
+) -> Plan:
+    """Decide size, batch, format and compilation for the time that is left, and forecast what it takes."""
+    phase = plan.phase
+    cells = source.space(codec.space).cells
+    kind = precision(phase.training.precision)
+    few = max(2, min(16, 2048 // max(1, cells)))
+    bench = Bench(codec, source, cache, kind)
+    if kind is not torch.float32 and (off := bench.agrees(phase, few)) > 0.03:
+        watch.say(f"bf16 changes the first loss by {off:.1%}: training in fp32")
+        bench = replace(bench, kind=torch.float32)
+    asked = None if budget.seconds is None else budget.seconds * share
+    tried: list[dict[str, Any]] = []
+    if asked is not None and isinstance(phase.sizing, SizingConfig):
+        phase, speed = _sized(phase, bench, cells, asked - meter.seconds, few, asked, tried, watch)
+    else:
+        speed = bench.speed(phase, few)
+    batch = phase.training.batch
+    memory = 0.4 * free_bytes()
+    micro = phase.training.micro
+    while micro is None and speed.bytes_each * batch > memory and batch > 1:
+        batch //= 2
+    if batch < phase.training.batch:
+        phase = phase.but(training=phase.training.but(micro=batch))
+    size, seconds = phase.training.batch, speed.step(phase.training.batch)
+    left = (asked - meter.seconds) if asked is not None else (budget.steps or 1) * share * seconds
+    use = False
+    if _may_compile(phase, left):
+        quick = _compiled_seconds(phase, bench, watch)
+        use = quick < 0.95 * seconds
+        seconds = min(seconds, quick)
+        left = (asked - meter.seconds) if asked is not None else left
+    steps = int(left / seconds) if asked is not None else round((budget.steps or 1) * share)
+    forward = 0.35 * speed.each * (micro or size)
+    evaluation = max(1, int(0.06 * left / phase.training.evaluations / max(forward, 1e-6))) if asked else 16
+    whole = asked if asked is not None else steps * seconds * 1.06
+    forecast = {
+        "seconds": whole,
+        "parameters": speed.weights,
+        "batch": size,
+        "steps": steps,
+        "samples": steps * size,
+        "epochs": round(steps * size / source.samples(cache), 2),
+        "seconds_a_step": seconds,
+        "memory_bytes": int(
+            peak_bytes() + speed.weights * BYTES_A_WEIGHT + speed.bytes_each * min(size, micro or size)
+        ),
+        "kwh": whole * watts()[0] / 3.6e6,
+        "kwh_method": watts()[1],
+        "precision": "bf16" if bench.kind is torch.bfloat16 else "fp32",
+        "compiled": use,
+        "tried": tried,
+    }
+    watch.say(
+        f"{speed.weights / 1e6:.2f} M parameters, batch {size}, about {steps} steps ({forecast['epochs']:g} epochs), "
+        f"{forecast['precision']}{', compiled' if use else ''}; {forecast['memory_bytes'] / 2**30:.1f} GiB, "
+        f"{forecast['kwh'] * 1000:.1f} Wh"
+    )
+    return Plan(phase, "bf16" if bench.kind is torch.bfloat16 else "fp32", use, evaluation, forecast)
+
+
+def _sized(
+    phase: Phase,
+    bench: Bench,
+    cells: int,
+    left: float,
+    few: int,
+    asked: float,
+    tried: list[dict[str, Any]],
+    watch: Watch,
+) -> tuple[Phase, Speed]:
+    """The dial with the least predicted loss. Stops climbing once two in a row were worse, or probing costs too
+    much.
+    """
+    sizing = phase.sizing
+    assert isinstance(sizing, SizingConfig)
+    clock = Meter()
+    different = bench.cache.total * (math.prod(bench.codec.space.shape) if not bench.codec.streams else 1)
+    best: tuple[float, Phase, Speed] | None = None
+    worse = 0
+    for dial in sizing.dials:
+        sized = phase.but(nets={name: net.sized(dial) for name, net in phase.nets.items()})
+        speed = bench.speed(sized, few)
+        seconds = 0.93 * max(1.0, left - clock.seconds)  # evaluations and checkpoints take their part
+        batch = 32
+        for _ in range(4):  # the batch depends on what it allows to be seen
+            seen = seconds / speed.step(batch) * batch
+            batch = sizing.samples(speed.weights, seen * cells, cells)
+        loss = sizing.loss(speed.weights, seen * cells, different)
+        tried.append({"dial": dial, "parameters": speed.weights, "batch": batch, "samples": int(seen), "law": loss})
+        watch.tick(len(tried), len(sizing.dials), f"size {dial}: {speed.weights / 1e6:.2f} M")
+        if best is None or loss < best[0]:
+            best = (loss, sized.but(training=sized.training.but(batch=batch)), speed)
+            worse = 0
+        else:
+            worse += 1
+        if worse == 2 or clock.seconds > 0.08 * asked:
+            break
+    assert best is not None, "a sizing names at least one dial"
+    return best[1], best[2]
+
+
+def _may_compile(phase: Phase, left: float) -> bool:
+    if phase.training.compile != "auto":
+        return phase.training.compile == "yes"
+    return left > COMPILE_PAYS_FROM and any(map(shutil.which, ("c++", "g++", "clang++")))
+
+
+def _compiled_seconds(phase: Phase, bench: Bench, watch: Watch) -> float:
+    """Seconds of a compiled step; infinite where compiling fails."""
+    watch.say("compiling")
+    try:
+        loss = torch.compile(phase.objective.loss, dynamic=False)
+        loop = bench.loop(phase, phase.training.batch, loss)
+        loop.step()
+        loop.step()
+        return fastest(2, loop.step)
+    except Exception as error:  # a compiler may fail in any way; the plain code is always there
+        watch.say(f"compiling failed ({type(error).__name__}); training without")
+        return math.inf

@@ -1,0 +1,65 @@
+"""What this machine does: which number format pays, how long a step takes, what it needs in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, Literal
+
+import psutil
+import torch
+from torch import Tensor
+
+
+def device() -> torch.device:
+    """The first accelerator torch sees, else the processor."""
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return found or torch.device("cpu")
+
+
+def fastest(repeat: int, work: Callable[[], object]) -> float:
+    """Seconds of the quickest of `repeat` calls: the one the rest of the machine disturbed least."""
+    times = []
+    for _ in range(repeat):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+@lru_cache(maxsize=1)
+def bf16_gain() -> float:
+    """How many times as fast as fp32 a bf16 matrix product is here."""
+
+    def seconds(kind: torch.dtype) -> float:
+        a, b = torch.randn(1024, 512, dtype=kind), torch.randn(512, 512, dtype=kind)
+        return fastest(5, lambda: a @ b)
+
+    return seconds(torch.float32) / seconds(torch.bfloat16)
+
+
+def precision(asked: Literal["auto", "bf16", "fp32"]) -> torch.dtype:
+    """bf16 where it pays (by a quarter at least), fp32 else or when asked."""
+    if asked == "auto":
+        return torch.bfloat16 if device().type != "cpu" or bf16_gain() > 1.25 else torch.float32
+    return torch.bfloat16 if asked == "bf16" else torch.float32
+
+
+def saved_bytes(forward: Callable[[], Any]) -> int:
+    """What `forward` keeps for its backward pass: the memory that grows with the batch."""
+    held: dict[int, int] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        held[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        forward()
+    return sum(held.values())
+
+
+def free_bytes() -> int:
+    """Memory that a run may take."""
+    return int(psutil.virtual_memory().available)

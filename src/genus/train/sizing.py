@@ -1,0 +1,54 @@
+"""A budget becomes a size: model, batch and steps from data, time and this machine, by a written rule.
+
+    L(N, D) = E + A / N^alpha + B / D'^beta                 Hoffmann et al. 2022, arXiv 2203.15556; refit by Besiroglu
+                                                             et al. 2024, arXiv 2404.10102
+    D' = U (1 + R (1 - exp(-(D / U - 1) / R))), R = 15.4     what repeated data is worth; Muennighoff et al. 2023,
+                                                             arXiv 2305.16264
+    batch = 0.292 C^0.327 cells, C = 6 N D                   DeepSeek LLM 2024, arXiv 2401.02954
+
+N counts weights, D cells (tokens, patches) trained on, U the different ones there are. Each size of the dial is built
+and
+timed for a few steps here and now; D follows from the time, and the size with the least predicted loss is taken. The
+constants of a recipe are its own: they were fitted on small runs of it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, final
+
+from pydantic import Field
+
+from genus.parts import Part
+
+
+@final
+class SizingConfig(Part):
+    """dials: sizes to try, ascending. unit: cells of x that count as one token. batch: least and most samples a
+    step.
+    """
+
+    kind: Literal["train.sizing"] = "train.sizing"
+    dials: tuple[int, ...] = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20)
+    unit: int = Field(1, ge=1)
+    floor: float = 1.82
+    a: float = 482.0
+    alpha: float = 0.348
+    b: float = 2085.0
+    beta: float = 0.366
+    repeat: float = 15.4
+    batch: tuple[int, int] = (8, 256)
+
+    def loss(self, weights: int, cells: float, different: int) -> float:
+        """Predicted loss of a model of this size after so many cells, of which so many are different."""
+        d, u = cells / self.unit, max(1.0, different / self.unit)
+        if d > u:
+            d = u * (1 + self.repeat * (1 - math.exp(-(d / u - 1) / self.repeat)))
+        return self.floor + self.a / weights**self.alpha + self.b / max(d, 1.0) ** self.beta
+
+    def samples(self, weights: int, cells: float, of_sample: int) -> int:
+        """Samples a step: a power of two near the law's, within `batch`."""
+        compute = 6.0 * weights * cells / self.unit
+        ideal = 0.292 * compute**0.327 / max(1, of_sample // self.unit)
+        least, most = self.batch
+        return int(min(most, max(least, 2 ** round(math.log2(max(1.0, ideal))))))

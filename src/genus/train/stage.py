@@ -1,0 +1,249 @@
+"""The stage: from a recipe, a dataset and a budget to a run's folder with a trained model in it.
+
+Each phase is prepared (codec fitted, data encoded, size and batch found), its plan is written down, and the loop runs
+it. Whatever was decided by measuring stands in the plan, so that a resumed run decides nothing again.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from genus import files
+from genus.core import Batch
+from genus.data.dataset import Dataset
+from genus.data.source import SourceConfig
+from genus.errors import UsageError
+from genus.recipe import Phase, Recipe
+from genus.run import Run, assemble, parameters, save
+from genus.train.budget import Budget
+from genus.train.corpus import Corpus
+from genus.train.loop import Loop
+from genus.train.meter import Meter, peak_bytes, watts
+from genus.train.pace import Pace
+from genus.train.plan import Plan, compiled, planned
+from genus.watch import Silent, Watch
+
+
+def train(
+    recipe: Recipe,
+    dataset: Dataset,
+    folder: Path,
+    budget: Budget,
+    watch: Watch | None = None,
+    *,
+    plan_only: bool = False,
+    confirm: Callable[[dict[str, Any]], bool] | None = None,
+) -> Run:
+    """Train every phase of `recipe` on `dataset` into `folder`; the same call again resumes, or returns what is done.
+
+    plan_only: size and forecast, then stop. confirm: asked with the forecast of a new plan; False ends it there.
+    Raises `UsageError` if the folder holds a run of another recipe or dataset, `Interrupted` on Ctrl-C (state saved).
+    """
+    watch = watch or Silent()
+    corpus = _open(recipe, dataset, folder)
+    run = Run(folder)
+    if run.finished:
+        changed = "" if dataset.digest() == run.data["digest"] else "; its data has changed since"
+        watch.say(f"run {run.name!r} is already trained{changed}; choose another --name to train anew")
+        return run
+    meter = Meter()
+    reports: list[dict[str, Any]] = []
+    shares = sum(phase.share for phase in recipe.phases)
+    for i, phase in enumerate(recipe.phases):
+        last = i == len(recipe.phases) - 1
+        place = folder if last else folder / "phases" / phase.name
+        if not last and (place / "config.json").exists():
+            reports.append(files.read_json(place / "summary.json"))
+            continue
+        report = _phase(
+            recipe, phase, corpus, folder, place, budget, phase.share / shares, meter if i == 0 else Meter(), watch,
+            None if plan_only else confirm or (lambda _: True),
+        )  # fmt: skip
+        reports.append(report)
+        if plan_only:
+            break
+        if not last:
+            files.write_json(place / "summary.json", report)
+    if not plan_only:
+        _finish(folder, budget, reports)
+    return run
+
+
+def _open(recipe: Recipe, dataset: Dataset, folder: Path) -> Corpus:
+    """Write what the run stands on, or check that it is the same as before."""
+    said = recipe.model_dump(mode="json")
+    if (folder / "recipe.json").exists():
+        if files.read_json(folder / "recipe.json") != said:
+            raise UsageError(f"{folder} holds a run of another recipe or other settings; choose another --name")
+        data = files.read_json(folder / "data.json")
+        if data["path"] == str(dataset.path) and data["version"] <= dataset.version:
+            return Corpus(Dataset.open(dataset.path, data["version"]), data["digest"])
+        raise UsageError(f"{folder} was trained on {data['path']} version {data['version']}; choose another --name")
+    if dataset.count("status = 'kept' AND split = 'train'") == 0:
+        raise UsageError(f"{dataset.path} has no item to train on; collect more, or loosen the rules of clean")
+    corpus = Corpus(dataset, dataset.digest())
+    files.write_json(folder / "data.json", _facts(recipe, corpus))
+    files.write_json(folder / "environment.json", _environment())
+    files.write_json(folder / "recipe.json", said)
+    return corpus
+
+
+def _facts(recipe: Recipe, corpus: Corpus) -> dict[str, Any]:
+    dataset = corpus.dataset
+    media: dict[str, int] = {}
+    licences: dict[str, int] = {}
+    size = 0
+    for batch in dataset.scan(["medium", "licence", "size"], "status = 'kept'", batch=4096):
+        for row in batch.to_pylist():
+            media[row["medium"]] = media.get(row["medium"], 0) + 1
+            licences[row["licence"] or "unknown"] = licences.get(row["licence"] or "unknown", 0) + 1
+            size += row["size"]
+    wrong = sorted(set(media) - set(recipe.media))
+    if wrong:
+        raise UsageError(
+            f"recipe {recipe.name!r} learns {' or '.join(recipe.media)}; the dataset has {', '.join(wrong)} too: "
+            f"collect with --medium {recipe.media[0]}"
+        )
+    return {
+        "path": str(dataset.path),
+        "version": dataset.version,
+        "digest": corpus.digest,
+        "medium": max(media, key=lambda name: (media[name], name)),
+        "media": media,
+        "items": sum(media.values()),
+        "bytes": size,
+        "licences": licences,
+        "splits": {s: dataset.count(f"status = 'kept' AND split = '{s}'") for s in ("train", "val", "test")},
+    }
+
+
+def _environment() -> dict[str, Any]:
+    import importlib.metadata as metadata
+
+    wanted = ("genus", "torch", "numpy", "tokenizers", "safetensors", "pylance", "pillow", "pydantic")
+    versions = {}
+    for name in wanted:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "threads": torch.get_num_threads(),
+        "capability": torch.backends.cpu.get_cpu_capability(),
+        "versions": versions,
+        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _phase(
+    recipe: Recipe,
+    phase: Phase,
+    corpus: Corpus,
+    folder: Path,
+    place: Path,
+    budget: Budget,
+    share: float,
+    meter: Meter,
+    watch: Watch,
+    confirm: Callable[[dict[str, Any]], bool] | None,
+) -> dict[str, Any]:
+    source = phase.source
+    assert isinstance(source, SourceConfig), f"{source.kind} is no source"
+    prompt = recipe.prompt if place == folder else "none"
+    plans = folder / "plans"
+    stored = plans / phase.name / "plan.json"
+    if stored.exists():
+        plan = Plan.read(stored)
+        codec = plan.phase.codec.load(stored.parent)
+    else:
+        watch.say("reading the data: codec, sizes, encoding")
+        codec = phase.codec.fit(corpus.media)
+        conditioner = None if phase.conditioner is None else phase.conditioner.fit(corpus.fields)
+        phase = phase.but(codec=codec.save(stored.parent), conditioner=conditioner)
+        plan = Plan(phase)
+    reads = () if phase.conditioner is None else phase.conditioner.reads
+    train = corpus.cache("train", codec, plan.phase.codec, reads)
+    split = "val" if corpus.dataset.count("status = 'kept' AND split = 'val'") else "train"
+    held = corpus.cache(split, codec, plan.phase.codec, reads)
+    if not stored.exists():
+        plan = planned(plan, codec, source, train, budget, share, meter, watch)
+        files.write_json(folder / "forecast.json", plan.forecast)
+        if confirm is not None and not confirm(plan.forecast):
+            raise UsageError("not started, as you said; the dataset is kept")
+        if confirm is not None:
+            files.write_json(stored, plan.json())
+    if confirm is None:
+        return plan.forecast
+    phase, precision = plan.phase, torch.bfloat16 if plan.precision == "bf16" else torch.float32
+    torch.manual_seed(phase.training.seed)
+    model = assemble(phase, codec, prompt)
+    size = phase.training.micro or phase.training.batch
+
+    def evaluation() -> Iterator[Batch]:
+        return islice(source.once(held, codec, size), plan.evaluation)
+
+    seconds = None if budget.seconds is None else budget.seconds * share
+    pace = Pace(seconds if seconds is not None else max(1, round((budget.steps or 1) * share)), seconds is not None)
+    loop = Loop(
+        name=phase.name,
+        model=model,
+        training=phase.training,
+        source=source.over(train, codec, phase.training.seed, phase.training.batch),
+        evaluation=evaluation,
+        pace=pace,
+        precision=precision,
+        folder=folder,
+        meter=meter,
+        watch=watch,
+        loss=compiled(plan, model.objective),
+        begun=meter.seconds,
+    )
+    weights = loop.run()
+    torch.manual_seed(phase.training.seed)  # what no turn trains keeps the value it started with
+    kept = assemble(phase, codec, prompt)
+    kept.nets.load_state_dict(weights, strict=False)
+    save(kept, phase, place)
+    return {
+        "phase": phase.name,
+        "parameters": parameters(kept.nets),
+        "steps": loop.at.step,
+        "best_step": loop.at.best_step,
+        "val_loss": loop.at.best,
+        "samples": loop.at.step * phase.training.batch,
+        "epochs": loop.at.step * phase.training.batch / source.samples(train),
+        "seconds": loop.meter.seconds,
+        "kwh": loop.meter.kwh,
+        "kwh_method": loop.meter.method,
+        "precision": plan.precision,
+        "compiled": plan.compiled,
+    }
+
+
+def _finish(folder: Path, budget: Budget, reports: list[dict[str, Any]]) -> None:
+    forecast = files.read_json(folder / "forecast.json")
+    used = sum(r["seconds"] for r in reports)
+    summary = {
+        "parameters": reports[-1]["parameters"],
+        "steps": reports[-1]["steps"],
+        "seconds": used,
+        "asked": budget.asked,
+        "asked_s": budget.seconds,
+        "forecast_s": forecast["seconds"],
+        "forecast_error": used / forecast["seconds"] - 1 if forecast["seconds"] else None,
+        "kwh": sum(r["kwh"] for r in reports),
+        "kwh_method": reports[-1]["kwh_method"],
+        "peak_bytes": peak_bytes(),
+        "watts_assumed": watts()[0],
+        "phases": reports,
+    }
+    files.write_json(folder / "summary.json", summary)
