@@ -34,8 +34,8 @@ class Language(Note):
 
     kind: Literal["clean.language.language"] = "clean.language.language"
     least: int = Field(20, ge=1)
-    first: int = Field(400, ge=20)
-    english: float = Field(0.2, gt=0, le=1)
+    first: int = Field(300, ge=20)
+    english: float = Field(0.15, gt=0, le=1)
     usual: ClassVar[tuple[str, ...]] = ("text",)
 
     def note(self, pile: Pile) -> Sequence[str | None]:
@@ -44,7 +44,7 @@ class Language(Note):
         share = np.bincount(known, minlength=len(pile)) / np.maximum(pile.words.counts, 1)
         out: list[str | None] = []
         for i, text in enumerate(pile.items):
-            if share[i] >= self.english and pile.words.counts[i] >= 10:
+            if share[i] >= self.english and pile.words.counts[i] >= 8:
                 out.append("en")
                 continue
             head = " ".join(text[: 4 * self.first].split())[: self.first]

@@ -35,8 +35,9 @@ class NearDuplicates(Twins):
     """Texts alike in more than `threshold` of their word pairs (Jaccard index); all but one of them go.
 
     shingle: words a shingle. least: words; shorter texts are left alone, since two of them may be alike by chance.
-    marks: whether punctuation counts, as it must in code. The record: 128 bins of 16 bits, a hash of the whole set of
-    shingles, the number of words.
+    short: words; below it more likeness is asked for, since one word in a short text says more ("a circle of radius
+    4"). marks: whether punctuation counts, as it must in code. The record: 128 bins of 16 bits, a hash of the whole
+    set of shingles, the number of words.
     """
 
     kind: Literal["clean.near.near_duplicates"] = "clean.near.near_duplicates"
@@ -44,6 +45,7 @@ class NearDuplicates(Twins):
     threshold: float = Field(0.6, gt=0.3, le=1)
     shingle: int = Field(2, ge=1, le=8)
     least: int = Field(12, ge=2)
+    short: int = Field(50, ge=1)
     marks: bool = False
 
     usual: ClassVar[tuple[str, ...]] = ("text", "code")
@@ -85,11 +87,16 @@ class NearDuplicates(Twins):
                 fit = np.minimum(size[a], size[b]) >= (self.threshold - 0.15) * np.maximum(size[a], size[b])
                 a, b = a[fit], b[fit]
                 alike = self._compare(table, a, b, size)
-                good = alike >= self.threshold
+                good = alike >= self._enough(size[a], size[b])
                 lows.append(a[good])
                 highs.append(b[good])
                 alikes.append(alike[good])
         return Found(np.concatenate(lows), np.concatenate(highs), np.concatenate(alikes))
+
+    def _enough(self, a: Any, b: Any) -> Any:
+        """The threshold for two texts by their numbers of words: `threshold`, and for short ones up to halfway to 1."""
+        short = np.clip((self.short - np.minimum(a, b)) / self.short, 0, 1)
+        return self.threshold + (1 - self.threshold) / 2 * short
 
     def _compare(self, table: Table, low: Any, high: Any, size: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
         """The Jaccard index of each pair: estimated, or counted where the estimate does not decide."""
@@ -98,8 +105,8 @@ class NearDuplicates(Twins):
             alike[which] = (a[:, : BINS * 2].view(np.uint16) == b[:, : BINS * 2].view(np.uint16)).mean(1)
         # A text of few words fills few bins: what its empty bins copied adds nothing to what is known.
         trials = np.minimum(BINS, np.minimum(size[low], size[high]))
-        unsure = 3 * np.sqrt(self.threshold * (1 - self.threshold) / trials)
-        close = np.flatnonzero(np.abs(alike - self.threshold) <= unsure)
+        enough = self._enough(size[low], size[high])
+        close = np.flatnonzero(np.abs(alike - enough) <= 3 * np.sqrt(enough * (1 - enough) / trials))
         for at in range(0, len(close), 128):
             some = close[at : at + 128]
             texts = table.read(np.unique(np.concatenate([low[some], high[some]])).tolist())

@@ -9,30 +9,31 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Iterable
 from typing import ClassVar, Literal, final
 
-from genus.clean.rule import Mask, Span
+from genus.clean.rule import Mask, Pile, Span
 
 __all__ = ["Card", "Email", "Iban", "Ip", "Phone", "luhn"]
 
 _BEFORE_AT = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._%+'-]{0,62}[A-Za-z0-9_+%-])?$")
 _AFTER_AT = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.)+[A-Za-z]{2,24}(?![A-Za-z0-9-])")
-#: Where three groups in a row say phone by themselves (North America), or a plus sign does, or a word before it.
-_PHONE = re.compile(
-    r"(?<![\w.+/=#-])(?:\+\s?\d[\d ().\u00a0/-]{6,20}\d"
-    r"|(?:1[ .-])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}[ .-])\d{3}[ .-]\d{4}"
-    r"|\(?0\d[\d ()./-]{5,16}\d|\d{3}[ .-]\d{4})(?![\w%]|[.,-]?\d)"
+# Patterns begin with a set of characters, so that the engine skips to them; what must not stand before comes second.
+_PHONE = re.compile(r"[+(\d](?<![\w.+/=#*$€£-].)(?:[ ().\u00a0/-]{0,3}\d){6,}(?![\w%]|[.,-]?\d)")
+#: North America's shape says phone by itself; elsewhere a plus sign does, or a word before the number.
+_NORTH = re.compile(
+    r"(?<!\d)(?<!\d\.)(?:1[ .-])?(?:\([2-9]\d{2}\) ?\d{3}[ .-]|[2-9]\d{2}([ .-])\d{3}\1)\d{4}(?!\d|\.\d)"
 )
 _ASKED = re.compile(
-    r"(?i)(?:phone|tel(?:efon|éfono|ephone)?|t[ée]l|fax|call|mobile?|cell|handy|whatsapp|sms)\b[^\n\d+(]{0,15}$"
+    r"(?i)\b(?:phone|tel(?:efon|éfono|ephone)?|t[ée]l|fax|call|mobile?|cell|handy|whatsapp|sms)\b[^\n\d+(]{0,15}$"
 )
-_CARD = re.compile(
-    r"(?<![\w.+-])[3-6]\d{3}(?:[ -]?\d){9,15}(?![\w-]|\.\d)|(?<![\w.+-])2[2-7]\d{2}(?:[ -]?\d){12}(?![\w-]|\.\d)"
-)
-_IBAN = re.compile(r"(?<![A-Za-z0-9])[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?(?![A-Za-z0-9])")
-_IPV4 = re.compile(r"(?<![\w.+-])(?:\d{1,3}\.){3}\d{1,3}(?![\w-]|\.\d)")
-_IPV6 = re.compile(r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:){2,7}(?::|[0-9A-Fa-f]{1,4})(?::?[0-9A-Fa-f]{1,4}){0,6}(?![\w:])")
-_VERSION = re.compile(r"(?i)(?:version|ver|v|release|section|§|chapter|build|==|>=|<=|~=|oid)[\s.:=\"']{0,3}$")
+_CARD = re.compile(r"[2-6](?<![\w.+-].)\d{3}(?:[ -]?\d){9,15}(?![\w-]|\.\d)")
+_IBAN = re.compile(r"[A-Z](?<![A-Za-z0-9].)[A-Z]\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?(?![A-Za-z0-9])")
+_IPV4 = re.compile(r"\d(?<![\w.+-].)\d{0,2}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\w-]|\.\d)")
+_COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}")
+_HEX = frozenset("0123456789abcdefABCDEF:")
+_IPV6 = re.compile(r"[0-9A-Fa-f:]{0,44}")
+_VERSION = re.compile(r"(?i)(?:version|ver|v|release|sections?|§+|chapter|build|==|>=|<=|~=|oid)[\s.:=\"'(]{0,3}$")
 #: How long an IBAN of each country is (ISO 13616, the SWIFT registry).
 _COUNTRIES = """
 AD24 AE23 AL28 AT20 AZ28 BA20 BE16 BG22 BH22 BR29 CH21 CR22 CY28 CZ24 DE22 DK18 DO28 EE20 ES24 FI18 FO18 FR27
@@ -79,35 +80,39 @@ class Phone(Mask):
     regions: tuple[str, ...] = ("US", "GB", "DE", "FR")
     usual: ClassVar[tuple[str, ...]] = ("text", "code")
 
+    def among(self, pile: Pile) -> Iterable[int]:
+        """Those with enough digits."""
+        return pile.numbered
+
     def spans(self, text: str) -> list[Span]:
         """Shapes first; the library only sees what has one."""
-        return [
-            Span(found.start(), found.end(), self.mark)
-            for found in _PHONE.finditer(text)
-            if self._is(found.group(), text[max(0, found.start() - 32) : found.start()])
-        ]
+        out = []
+        for found in _PHONE.finditer(text):
+            number = found.group()
+            asked = bool(_ASKED.search(text[max(0, found.start() - 32) : found.start()]))
+            # Three numbers with spaces between have the shape too, so a space alone does not say phone.
+            north = [m for m in _NORTH.finditer(number) if asked or m.group(1) != " "]
+            if north and not number.startswith("+"):
+                out += [Span(found.start() + m.start(), found.start() + m.end(), self.mark) for m in north]
+            elif (asked or number[0] == "+") and self._is(number):
+                out.append(Span(found.start(), found.end(), self.mark))
+        return out
 
-    def _is(self, number: str, before: str) -> bool:
-        digits = sum(map(str.isdigit, number))
-        if not 7 <= digits <= 15:
-            return False
-        asked = bool(_ASKED.search(before))
-        if digits in (10, 11) and re.fullmatch(
-            r"(?:1[ .-])?(?:\([2-9]\d{2}\) ?|[2-9]\d{2}([ .-]))\d{3}[ .-]\d{4}", number
-        ):
-            return True
-        if not asked and not number.startswith("+"):
+    def _is(self, number: str) -> bool:
+        digits = re.sub(r"\D", "", number)
+        if not 7 <= len(digits) <= 15 or re.fullmatch(r"\+?\d+\.\d+|\+\D.*", number):
             return False
         import phonenumbers  # 0.1 s to load, and most texts never need it
 
-        for region in (None,) if number.startswith("+") else self.regions:
+        for region in (None,) if number[0] == "+" else self.regions:
             try:
                 parsed = phonenumbers.parse(number, region)
             except phonenumbers.NumberParseException:
                 continue
-            if phonenumbers.is_possible_number(parsed):
+            grouped = len(digits) + (number[0] == "+") < len(number)
+            if phonenumbers.is_valid_number(parsed) or (grouped and phonenumbers.is_possible_number(parsed)):
                 return True
-        return asked and digits == 7
+        return False
 
 
 @final
@@ -117,6 +122,10 @@ class Card(Mask):
     kind: Literal["clean.private.card"] = "clean.private.card"
     mark: str = "<CARD>"
     usual: ClassVar[tuple[str, ...]] = ("text", "code")
+
+    def among(self, pile: Pile) -> Iterable[int]:
+        """Those with enough digits."""
+        return pile.numbered
 
     def spans(self, text: str) -> list[Span]:
         """In groups or in one piece."""
@@ -138,7 +147,7 @@ def _issued(number: str) -> bool:
         )
         or (size == 14 and (two in (36, 38, 39) or 300 <= three <= 305))
     )
-    return known and len(set(digits)) > 2 and luhn(digits)
+    return known and len(set(digits)) > 1 and luhn(digits)
 
 
 def luhn(digits: str) -> bool:
@@ -155,6 +164,10 @@ class Iban(Mask):
     kind: Literal["clean.private.iban"] = "clean.private.iban"
     mark: str = "<IBAN>"
     usual: ClassVar[tuple[str, ...]] = ("text", "code")
+
+    def among(self, pile: Pile) -> Iterable[int]:
+        """Those with enough digits."""
+        return pile.numbered
 
     def spans(self, text: str) -> list[Span]:
         """A capital word may follow in the same breath, so a span that is too long is tried shorter."""
@@ -188,7 +201,7 @@ class Ip(Mask):
     usual: ClassVar[tuple[str, ...]] = ("text", "code")
 
     def spans(self, text: str) -> list[Span]:
-        """Version and section numbers have the same shape: a word before them, or four single digits, give them away."""
+        """Version and section numbers look the same: a word before them, or four single digits, give them away."""
         out = []
         for found in _IPV4.finditer(text):
             said = found.group()
@@ -198,11 +211,15 @@ class Ip(Mask):
                 and self._is(said)
             ):
                 out.append(Span(found.start(), found.end(), self.mark))
-        if "::" in text or text.count(":") >= 7:
-            for found in _IPV6.finditer(text):
-                said = found.group()
-                if any(map(str.isdigit, said)) and said.count(":") >= 3 and self._is(said):
-                    out.append(Span(found.start(), found.end(), self.mark))
+        for found in _COLONS.finditer(text) if text.count(":") > 2 else ():
+            start = found.start()
+            while start > 0 and found.start() - start < 40 and text[start - 1] in _HEX:
+                start -= 1
+            said = _IPV6.match(text, start).group()  # type: ignore[union-attr]
+            before, after = text[start - 1 : start], text[start + len(said) : start + len(said) + 1]
+            apart = not (before.isalnum() or before == "_" or after.isalnum() or after == "_")
+            if apart and said.count(":") >= 3 and any(map(str.isdigit, said)) and self._is(said):
+                out.append(Span(start, start + len(said), self.mark))
         return out
 
     def _is(self, said: str) -> bool:

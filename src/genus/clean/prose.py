@@ -35,14 +35,15 @@ att det som är på и не на что в он как это
 FUNCTION = hashed(_FUNCTION.split())
 #: What stands on web pages around their text.
 _SIGNS = re.compile(
-    r"(?i)privacy policy|terms of (?:use|service)|cookie|sign (?:in|up)\b|log ?in\b|all rights reserved|click here|read more|"
-    r"subscribe|newsletter|contact us|add to cart|skip to (?:main )?content|javascript|copyright ©|©|https?://|\bwww\.|"
+    r"(?i)privacy policy|terms of (?:use|service)|cookie|sign (?:in|up)\b|log ?in\b|all rights reserved|click here|"
+    r"read more|subscribe|newsletter|contact us|add to cart|skip to (?:main )?content|javascript|copyright ©|©|https?://|\bwww\.|"
     r"share (?:this|on)|\bmenu\b|\bsitemap\b|next page|leave a (?:reply|comment)|related (?:posts|articles)|powered by"
 )
 _POLICY = re.compile(
     r"(?i)enable javascript|javascript (?:is|must be) |requires javascript|terms of use|privacy policy|cookie policy|"
     r"uses? (?:of )?cookies|all rights reserved"
 )
+_NOTICES = ("javascript", "cookie", "privacy policy", "terms of use", "all rights reserved")
 _BULLETS = ("•", "‣", "▪", "●", "- ", "* ")
 _ENDS = tuple(".!?\"'”’)]:;…。！？」』")
 
@@ -169,9 +170,10 @@ class Boilerplate(Judge):
         """Lorem ipsum counts where it is the text, not where it is spoken of."""
         out = {}
         for i, text in enumerate(pile.items):
-            if ("orem ipsum" in text or "OREM IPSUM" in text) and _latin(text) > 0.3:
+            low = pile.low[i]
+            if "lorem ipsum" in low and _latin(low) > 0.3:
                 out[i] = "lorem ipsum"
-            elif _POLICY.search(text):
+            elif any(word in low for word in _NOTICES):
                 lines = [s for line in text.split("\n") if (s := line.strip())]
                 found = sum(bool(_POLICY.search(line)) for line in lines if len(line) < 300)
                 if found >= 2 and found > self.notices * len(lines):
@@ -189,7 +191,7 @@ _LOREM = frozenset(_PLACEHOLDER.split())
 
 
 def _latin(text: str) -> float:
-    said = re.findall(r"[a-z]+", text.lower())
+    said = re.findall(r"[a-z]+", text)
     return sum(word in _LOREM for word in said) / max(1, len(said))
 
 

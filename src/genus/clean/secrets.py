@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from collections.abc import Iterator
 from typing import ClassVar, Literal, final
 
 from pydantic import Field
@@ -23,22 +24,25 @@ __all__ = ["Secret", "entropy"]
 _SHAPES = tuple(
     (needle, re.compile(shape))
     for needle, shape in (
-        ("A", r"(?<![A-Z0-9])(?:AKIA|ASIA|AROA|AIDA)[A-Z2-7][A-Z0-9]{15}(?![A-Z0-9])"),
-        ("gh", r"(?<!\w)gh[pousr]_[A-Za-z0-9]{30,255}"),
+        *(
+            (key, rf"{key}(?<![A-Z0-9]....)[A-Z2-7][A-Z0-9]{{15}}(?![A-Z0-9])")
+            for key in ("AKIA", "ASIA", "AROA", "AIDA")
+        ),
+        *((f"gh{key}_", rf"gh{key}_[A-Za-z0-9]{{30,255}}") for key in "pousr"),
         ("github_pat_", r"github_pat_[A-Za-z0-9_]{22,255}"),
         ("glpat-", r"glpat-[A-Za-z0-9_-]{20,}"),
-        ("xox", r"(?<!\w)xox[abeoprs]-[A-Za-z0-9-]{10,}"),
-        ("xapp-", r"(?<!\w)xapp-\d-[A-Za-z0-9-]{10,}"),
+        ("xox", r"xox[abeoprs]-[A-Za-z0-9-]{10,}"),
+        ("xapp-", r"xapp-\d-[A-Za-z0-9-]{10,}"),
         ("hooks.slack.com", r"hooks\.slack\.com/services/[A-Za-z0-9/]{20,}"),
-        ("AIza", r"(?<!\w)AIza[A-Za-z0-9_-]{35}"),
+        ("AIza", r"AIza[A-Za-z0-9_-]{35}"),
         ("_live_", r"(?<!\w)[rsp]k_live_[A-Za-z0-9]{16,}"),
         ("_test_", r"(?<!\w)[rs]k_test_[A-Za-z0-9]{16,}"),
-        ("sk-", r"(?<!\w)sk-(?:ant-|proj-|or-)?(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{20,}"),
-        ("hf_", r"(?<!\w)hf_[A-Za-z0-9]{30,}"),
-        ("npm_", r"(?<!\w)npm_[A-Za-z0-9]{36}"),
-        ("pypi-", r"(?<!\w)pypi-[A-Za-z0-9_-]{50,}"),
-        ("SG.", r"(?<!\w)SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"),
-        ("eyJ", r"(?<!\w)eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
+        ("sk-", r"sk-(?<!\w...)(?:ant-|proj-|or-)?(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{20,}"),
+        ("hf_", r"hf_[A-Za-z0-9]{30,}"),
+        ("npm_", r"npm_[A-Za-z0-9]{36}"),
+        ("pypi-", r"pypi-[A-Za-z0-9_-]{50,}"),
+        ("SG.", r"SG\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}"),
+        ("eyJ", r"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
         (
             "PRIVATE KEY",
             r"-----BEGIN (?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?-----[A-Za-z0-9+/=\\\s:,.-]{40,}?"
@@ -48,14 +52,15 @@ _SHAPES = tuple(
 )
 #: A password inside an address: only it is masked.
 _ADDRESS = re.compile(r"://[^\s:/@<>\"'{}$]{1,64}:([^\s/@<>\"'{}$%]{3,64})@[\w.-]")
-_TELLING = ("secret", "token", "passw", "pwd", "key", "auth", "credential")
-_GIVEN = re.compile(
-    r"(?i)(?<![a-z0-9])[\w.-]{0,40}?(?:secret|token|password|passwd|passphrase|pwd|api[_-]?key|access[_-]?key|private[_-]?key"
-    r"|signing[_-]?key|encryption[_-]?key|account[_-]?key|auth|credential)[\w-]{0,24}[\"']?\]?\s{0,3}(?::=|=>|=|:)\s{0,3}"
+#: Words that tell, and which key is one.
+_TELLING = ("secret", "token", "passw", "passphrase", "pwd", "key", "auth", "credential")
+_KEYS = re.compile(r"(?:api|access|private|secret|signing|encryption|account|master|client|service|storage)[ _.-]?$")
+_VALUE = re.compile(
+    r"[\w-]{0,32}[\"']?\]?\s{0,3}(?::=|=>|=|:)\s{0,3}"
     r"(?:[bru]?\"([^\"\n\\]{8,200})\"|[bru]?'([^'\n\\]{8,200})'|([A-Za-z0-9+/=_.~!@#$%^&*-]{12,200})(?=\s*(?:$|[;,\n\r])))",
-    re.MULTILINE,
+    re.IGNORECASE | re.MULTILINE,
 )
-_BEARER = re.compile(r"(?i)(?<!\w)(?:bearer|basic)\s+([A-Za-z0-9+/=_.~-]{20,300})")
+_BEARER = re.compile(r"(?:[Bb]earer|BEARER|Basic)\s+([A-Za-z0-9+/=_.~-]{20,300})")
 _PLACEHOLDER = re.compile(
     r"(?i)example|placeholder|your|change.?me|xxx|\*\*\*|dummy|redacted|<|\$\{|\{\{|todo|1234567890abc"
 )
@@ -85,15 +90,30 @@ class Secret(Mask):
         ]
         if "://" in text and "@" in text:
             out += [Span(*found.span(1), self.mark) for found in _ADDRESS.finditer(text)]
-        low = text.lower()
-        if any(word in low for word in _TELLING) and ("=" in text or ":" in text):
-            for found in _GIVEN.finditer(text):
-                which = next(i for i in (1, 2, 3) if found.group(i) is not None)
-                if self.random(found.group(which), quoted=which < 3):
-                    out.append(Span(*found.span(which), self.mark))
+        seen = set()
+        for found in self._given(text):
+            which = next(i for i in (1, 2, 3) if found.group(i) is not None)
+            if found.start(which) not in seen and self.random(found.group(which), quoted=which < 3):
+                seen.add(found.start(which))
+                out.append(Span(*found.span(which), self.mark))
         if "earer" in text or "Basic " in text or "BEARER" in text:
             out += [Span(*m.span(1), self.mark) for m in _BEARER.finditer(text) if self.random(m.group(1), quoted=True)]
         return out
+
+    def _given(self, text: str) -> Iterator[re.Match[str]]:
+        """Where something is given to a telling name."""
+        low = text.lower()
+        if len(low) != len(text) or not ("=" in text or ":" in text):
+            low = text if "=" in text or ":" in text else ""  # a few letters change their length in lower case
+        for word in _TELLING:
+            at = low.find(word)
+            while at >= 0:
+                after = at + len(word)
+                if word != "key" or _KEYS.search(low[max(0, at - 12) : at]):
+                    found = _VALUE.match(text, after)
+                    if found:
+                        yield found
+                at = low.find(word, after)
 
     def random(self, value: str, quoted: bool) -> bool:
         """Whether a value is as random as a secret must be: no word, path, sentence, name or placeholder."""
@@ -108,6 +128,8 @@ class Secret(Mask):
             return False
         if not quoted and re.fullmatch(r"[A-Za-z_][\w]*(?:\.[A-Za-z_]\w*)+", value):
             return False  # an attribute of something
+        if value.count(".") >= 2 and all(part.isidentifier() for part in value.split(".")):
+            return False  # the path of a module
         return entropy(value) >= self.bits
 
 

@@ -220,7 +220,7 @@ def _pile(work: _Work, medium: str, places: list[int], given: list[dict[str, Any
                 if word is not None and rule.name not in work.undone.get(places[i], ()):
                     out[i]["language"] = word
                     work.noted[rule.name] += 1
-    _mask(work, medium, [(i, item) for i, item in zip(left, items, strict=True)], places, given, out)
+    _mask(work, pile, left, places, given, out)
     stay = [at for at, i in enumerate(left) if out[i]["reason"] is None]
     for rule in work.rules[medium]:
         if isinstance(rule, Twins) and rule.width:
@@ -230,31 +230,29 @@ def _pile(work: _Work, medium: str, places: list[int], given: list[dict[str, Any
     return out
 
 
-def _mask(
-    work: _Work, medium: str, items: Sequence[tuple[int, Any]], places: Any, given: Any, out: list[dict[str, Any]]
-) -> None:
+def _mask(work: _Work, pile: Pile, left: Sequence[int], places: Any, given: Any, out: list[dict[str, Any]]) -> None:
     """Replace what the masks find in the items that stay."""
-    masks = [rule for rule in work.rules[medium] if isinstance(rule, Mask)]
-    if not masks:
-        return
-    for i, text in items:
-        if out[i]["reason"] is not None:
+    spans: dict[int, list[Span]] = {}
+    marks: dict[int, dict[str, str]] = {}
+    for rule in work.rules[pile.medium]:
+        if not isinstance(rule, Mask):
             continue
-        spans: list[Span] = []
-        marks: dict[str, str] = {}
-        for rule in masks:
-            found = rule.spans(text)
+        for at in rule.among(pile):
+            i = left[at]
+            found = rule.spans(pile.items[at]) if out[i]["reason"] is None else []
             if found and not work.spared(places[i], rule.name):
-                spans += found
+                spans.setdefault(at, []).extend(found)
+                marks.setdefault(at, {})[rule.name] = found[0].mark
                 out[i]["notes"][rule.name] = len(found)
                 work.masked[rule.name] += 1
-                marks[rule.name] = found[0].mark
-        if spans:
-            said = replaced(text, spans)
-            out[i]["cleaned"] = MEDIA[medium].write(said)
-            for name, mark in marks.items():
-                at = max(0, said.find(mark))  # in the masked text: an example must not repeat what was masked
-                shown = " ".join(said[max(0, at - 24) : at + len(mark) + 16].split())
+    for at, some in spans.items():
+        i = left[at]
+        said = replaced(pile.items[at], some)
+        out[i]["cleaned"] = MEDIA[pile.medium].write(said)
+        for name, mark in marks[at].items():
+            where = said.find(mark)  # in the masked text: an example must not repeat what was masked
+            if where >= 0:
+                shown = " ".join(said[max(0, where - 24) : where + len(mark) + 16].split())
                 work.tell(name, places[i], f"{given[i]['origin']}: …{shown}…")
 
 
