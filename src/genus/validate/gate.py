@@ -1,0 +1,80 @@
+"""Whether a model may be deployed: it must beat the plainest opponents, and must not hand out its training data.
+
+A model that loses to counting bytes, or that is no nearer to real pictures than coloured noise, is not worth serving,
+and one that repeats training items must not be. What was not measured is not held against a family that cannot measure
+it, but some comparison must have been made; a number that is not finite fails. Values are compared, not intervals: both
+sides are measured on the same items, so their errors move together.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, final
+
+from pydantic import Field
+
+from genus.parts import Part
+from genus.validate.findings import Finding
+from genus.validate.memorisation import COPIES
+
+
+@final
+class Gate(Part):
+    """opponents: the baselines of likelihood that must be beaten. gap: the least gap closed.
+
+    copies: the share of samples that may be copies, or `beyond` times the share of held-out items, if that is more.
+    """
+
+    kind: Literal["validate.gate"] = "validate.gate"
+    opponents: tuple[str, ...] = ("ngram5", "gzip", "xz")
+    gap: float = Field(0.0, ge=-1, le=1)
+    copies: float = Field(0.05, ge=0, le=1)
+    beyond: float = Field(2.0, ge=1)
+
+    def __call__(self, metrics: Sequence[Finding], baselines: Sequence[Finding]) -> tuple[str, ...]:
+        """Why not, one sentence a reason; empty: it may."""
+        found = {f.name: f for f in metrics}
+        base = {f.name: f for f in baselines}
+        reasons = [
+            f"{f.name} is not a finite number, so nothing can be said of it"
+            for f in metrics
+            if not math.isfinite(f.value)
+        ]
+        judged = False
+        if "bits_per_byte" in found:
+            judged = True
+            value = found["bits_per_byte"].value
+            for name in self.opponents:
+                other = base.get(f"bits_per_byte/{name}")
+                if other is not None and not value < other.value:
+                    reasons.append(f"it needs {value:.3f} bits per byte, {SAID.get(name, name)} {other.value:.3f}")
+        if "gap_closed" in found:
+            judged = True
+            gap = found["gap_closed"].value
+            if not gap > self.gap:
+                reasons.append(
+                    f"gap closed is {gap:.3f}, not above {self.gap:g}: its pictures are no nearer to real ones than that "
+                    "share of the way from a Gaussian fit"
+                )
+        if "bits_per_dimension" in found or "nats_per_dimension" in found:
+            judged = True
+        if not judged:
+            reasons.append("nothing was measured that could be compared with a baseline")
+        reasons += self._copies(found.get(COPIES), base.get(f"{COPIES}/held_out"))
+        return tuple(reasons)
+
+    def _copies(self, found: Finding | None, held: Finding | None) -> list[str]:
+        if found is None or not math.isfinite(found.value):
+            return []
+        usual = held.value if held is not None and math.isfinite(held.value) else 0.0
+        most = max(self.copies, self.beyond * usual)
+        if found.value <= most:
+            return []
+        return [
+            f"{found.value:.1%} of its samples copy training items, more than {most:.1%} (held-out data: {usual:.1%})"
+        ]
+
+
+#: Opponents as a sentence names them.
+SAID = {"ngram5": "counting five bytes (n-gram)", "gzip": "gzip", "xz": "xz", "xz_primed": "xz shown the training text"}

@@ -1,0 +1,169 @@
+"""What is measured: a model, the items it has never seen, the items it learned from, and what it makes.
+
+Samples are drawn once and shared by all measures. Items are chosen by their ids, which are hashes, so the choice is
+random yet the same every time, whatever the order of the dataset. Not here: what is then computed from them.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from genus.core import Model, Noise
+from genus.data.dataset import Dataset, Record
+from genus.data.source import SourceConfig
+from genus.errors import UsageError
+from genus.run import Run, in_memory
+from genus.validate import features
+from genus.watch import Silent, Watch
+
+HELD = "test"
+BLOCK = 1000  # pictures whose features are kept in one file
+
+
+@final
+@dataclass(frozen=True)
+class Subject:
+    """records(split): the kept items of a split, decoded, from the beginning. held: the split no training step has
+    read.
+
+    key: stands for the data in the names of cached features, which lie in `home` (None: nowhere).
+    """
+
+    model: Model
+    source: SourceConfig
+    medium: str
+    records: Callable[[str], Iterator[Record]]
+    held: str = HELD
+    key: str = ""
+    home: Path | None = None
+    most: int = 1000  # samples that any measure may ask for
+    seed: int = 0
+    batch: int = 50
+    watch: Watch = field(default_factory=Silent)
+    _made: list[Any] = field(default_factory=list, repr=False)
+    _features: dict[Any, features.Features] = field(default_factory=dict, repr=False)
+    _picked: dict[Any, list[Record]] = field(default_factory=dict, repr=False)
+
+    @staticmethod
+    def of(run: Run, most: int = 1000, watch: Watch | None = None) -> Subject:
+        """A finished run's model and data. Raises `UsageError` if nothing was held out."""
+        data: Dataset = run.dataset()
+        held = next((s for s in (HELD, "val") if data.count(f"status = 'kept' AND split = '{s}'")), None)
+        if held is None:
+            raise UsageError(
+                f"{data.path} holds nothing out (its test and val splits are empty), so nothing can be measured; "
+                "collect more items"
+            )
+        home = data.path.with_name(f"{data.path.name}.cache")
+        return Subject(
+            run.model(),
+            run.source,
+            run.medium,
+            data.media,
+            held,
+            run.data["digest"],
+            home,
+            most,
+            watch=watch or Silent(),
+        )
+
+    def samples(self, n: int) -> list[Any]:
+        """What the model makes, at most `most`; sample i is the same however many were asked for.
+
+        A conditional model is given the fields of held-out items in turn, so that it is asked for what there is.
+        """
+        n = min(n, self.most)
+        asked = self.held_out(n) if self.model.conditioner is not None else []
+        while len(self._made) < n:
+            start = len(self._made)
+            indices = range(start, min(start + self.batch, n))
+            fields = columns([asked[i % len(asked)].fields for i in indices]) if asked else None
+            self._made.extend(self.model.generate(Noise(self.seed, tuple(indices)), fields))
+            self.watch.tick(len(self._made), n, "samples")
+        return self._made[:n]
+
+    def held_out(self, n: int) -> list[Record]:
+        """`n` held-out items, or all there are."""
+        return self._pick(self.held, n)
+
+    def trained(self, n: int) -> list[Record]:
+        """`n` training items, or all there are."""
+        return self._pick("train", n)
+
+    def _pick(self, split: str, n: int) -> list[Record]:
+        if (split, n) not in self._picked:
+            self._picked[split, n] = heapq.nsmallest(n, self.records(split), key=lambda record: record.id)
+        return self._picked[split, n]
+
+    def nats(self, records: Sequence[Record], batch: int = 16) -> tuple[NDArray[np.float64], bool]:
+        """-log p of each item, and whether it is exact or an upper bound. Raises `NoLikelihood` with the reason."""
+        cache = in_memory(self.model.codec, [record.media for record in records])
+        cache = replace(cache, fields=columns([record.fields for record in records]))
+        totals = np.zeros(len(records))
+        exact = True
+        done = 0
+        self.model.nets.eval()
+        with torch.inference_mode():
+            for part in self.source.once(cache, self.model.codec, batch):
+                ready = replace(part, cond=self.model.condition(part.fields, len(part)))
+                noise = Noise(self.seed, tuple(range(done, done + len(part))))
+                said = self.model.objective.log_prob(self.model.nets, ready, noise)
+                exact &= said.exact
+                np.add.at(totals, [int(i) for i in part.ids], -said.nats.double().numpy())
+                done += len(part)
+                self.watch.tick(int(part.ids[-1]) + 1, len(records), "likelihood")
+        return totals, exact
+
+    def features(self, pictures: Sequence[Any], name: str) -> features.Features:
+        """[n, features] of pictures; name: for the watcher."""
+        return features.features(pictures, progress=lambda i, n: self.watch.tick(i, n, f"features of {name}"))
+
+    def sample_features(self, n: int) -> features.Features:
+        """Of the first `n` samples."""
+        n = min(n, self.most)
+        if len(self._features.get("samples", ())) < n:
+            self._features["samples"] = self.features(self.samples(n), "samples")
+        return self._features["samples"][:n]
+
+    def item_features(self, split: str, n: int) -> features.Features:
+        """Of the first `n` items that a split is read by, or of all; remembered beside the dataset in blocks."""
+        records = self._pick(split, n)
+        blocks = [self._block(split, records[i : i + BLOCK], i) for i in range(0, len(records), BLOCK)]
+        return np.concatenate(blocks) if blocks else np.zeros((0, features.WIDTH), np.float32)
+
+    def _block(self, split: str, records: list[Record], start: int) -> features.Features:
+        def make() -> features.Features:
+            return self.features(self.seen(records), f"{split} pictures {start:,} to {start + len(records):,}")
+
+        at = (split, start, len(records))
+        if at not in self._features:
+            key = f"{self.key}/{self.model.codec.space}/{at}"
+            home = self.home
+            self._features[at] = make() if home is None else features.remembered(home / "features", key, make)
+        return self._features[at]
+
+    def seen(self, records: Sequence[Record]) -> list[Any]:
+        """Pictures as the model could at best give them: at its own size and mode, where theirs is another."""
+        codec = self.model.codec
+        shape = (*codec.space.dims, codec.space.channels)
+        out = []
+        for record in records:
+            if record.media.shape == shape:
+                out.append(record.media)
+            else:
+                out += codec.decode(codec.lift(torch.stack(codec.encode([record.media]))))
+        return out
+
+
+def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Fields of each record as one list a field; what a record lacks is None."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: [row.get(name) for row in rows] for name in names}
