@@ -1,8 +1,9 @@
-"""kill -9 at random moments over all five stages: the final weights and dataset are those of an undisturbed run, bit for bit.
+"""kill -9 at random moments over all five stages: the final weights and dataset are those of an undisturbed run, bit
+for bit.
 
 Both cells, language and images: `genus make` with a budget in steps is run once undisturbed, then again in a fresh home
-under a watcher that kills it (SIGKILL) at random moments and starts it anew until it finishes. Needs no GENUS_DATA: the data
-are scikit-learn's digits and the topics of Python's own documentation.
+under a watcher that kills it (SIGKILL) at random moments and starts it anew until it finishes. Needs no GENUS_DATA:
+the data are scikit-learn's digits and the topics of Python's own documentation.
 """
 
 from __future__ import annotations

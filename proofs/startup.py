@@ -1,4 +1,6 @@
-"""Start-up: `genus --help` without torch; `import genus` against `import typer`, in alternation, each in a fresh process."""
+"""Start-up: `genus --help` without torch; `import genus` against `import typer`, in alternation, each in a fresh
+process.
+"""
 
 from __future__ import annotations
 
@@ -28,8 +30,8 @@ def main() -> None:
     start = time.monotonic()
     ratios = sorted(inside("import genus") / inside("import typer") for _ in range(args.rounds))
     cli = sorted(inside("import genus.cli") / inside("import typer") for _ in range(args.rounds))
-    code = "import sys; sys.argv = ['genus', '--help']\ntry:\n import genus.cli; genus.cli.main()\nexcept SystemExit: pass\n"
-    loads = subprocess.run(
+    code = "import sys; sys.argv = ['genus', '--help']\ntry:\n import genus.cli; genus.cli.main()\nexcept SystemExit:
+    pass\n" loads = subprocess.run(
         [sys.executable, "-c", f"{code}print('torch' in sys.modules)"], capture_output=True, text=True
     )
     torch = float(loads.stdout.strip().splitlines()[-1] == "True")
