@@ -2,9 +2,9 @@
 budget.
 
 Gap closed = (FD of a per-pixel Gaussian fit - FD of the model) / (that - FD of real train against real test), 1,000
-samples each, in the features of EfficientNet-Lite0 (an ImageNet network; not Inception, so not "FID"). Trains `genus make` on
-the training split as it comes, judges on the test split. `--set-name mnist10k` (bar 0.85 in 10 minutes) or
-`emoji_noto64` (0.5 in 20).
+samples each, in the features of EfficientNet-Lite0 (an ImageNet network; not Inception, so not "FID"). Trains
+`genus make` on the training split as it comes, judges on the test split. `--set-name mnist10k` (bar 0.85 in 10
+minutes) or `emoji_noto64` (0.5 in 20).
 """
 
 from __future__ import annotations

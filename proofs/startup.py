@@ -30,11 +30,15 @@ def main() -> None:
     start = time.monotonic()
     ratios = sorted(inside("import genus") / inside("import typer") for _ in range(args.rounds))
     cli = sorted(inside("import genus.cli") / inside("import typer") for _ in range(args.rounds))
-    code = "import sys; sys.argv = ['genus', '--help']\ntry:\n import genus.cli; genus.cli.main()\nexcept SystemExit:
+    code = (
+        "import sys; sys.argv = ['genus', '--help']\ntry:\n import genus.cli; genus.cli.main()\n"
+        "except SystemExit: pass\nprint('torch' in sys.modules)"
+    )
     pass\n" loads = subprocess.run(
         [sys.executable, "-c", f"{code}print('torch' in sys.modules)"], capture_output=True, text=True
-    )
-    torch = float(loads.stdout.strip().splitlines()[-1] == "True")
+  
+   
+    ) torch = float(loads.stdout.strip().splitlines()[-1] == "True")
     rows = [
         Row("import genus / import typer", statistics.median(ratios), ratios[0], ratios[-1], bar="<= 2"),
         Row("import genus.cli / import typer", statistics.median(cli), cli[0], cli[-1]),
