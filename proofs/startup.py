@@ -1,6 +1,4 @@
-"""Start-up: `genus --help` without torch; `import genus` against `import typer`, in alternation, each in a fresh
-process.
-"""
+"""Start-up: `genus --help` without torch; `import genus` against `import typer`, in alternation, in fresh processes."""
 
 from __future__ import annotations
 
@@ -11,12 +9,16 @@ import time
 
 from proof import Row, arguments, write
 
-
-def seconds(code: str) -> float:
-    """Of a fresh interpreter that runs `code`, less nothing: both sides pay the same start."""
-    start = time.perf_counter()
-    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - start
+HELP = """
+import sys
+sys.argv = ["genus", "--help"]
+try:
+    import genus.cli
+    genus.cli.main()
+except SystemExit:
+    pass
+print("torch" in sys.modules)
+"""
 
 
 def inside(code: str) -> float:
@@ -30,21 +32,13 @@ def main() -> None:
     start = time.monotonic()
     ratios = sorted(inside("import genus") / inside("import typer") for _ in range(args.rounds))
     cli = sorted(inside("import genus.cli") / inside("import typer") for _ in range(args.rounds))
-    code = (
-        "import sys; sys.argv = ['genus', '--help']\ntry:\n import genus.cli; genus.cli.main()\n"
-        "except SystemExit: pass\nprint('torch' in sys.modules)"
-    )
-    pass\n" loads = subprocess.run(
-        [sys.executable, "-c", f"{code}print('torch' in sys.modules)"], capture_output=True, text=True
-  
-   
-    ) torch = float(loads.stdout.strip().splitlines()[-1] == "True")
+    said = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=True).stdout
     rows = [
         Row("import genus / import typer", statistics.median(ratios), ratios[0], ratios[-1], bar="<= 2"),
         Row("import genus.cli / import typer", statistics.median(cli), cli[0], cli[-1]),
-        Row("genus --help loads torch (1: yes)", torch, bar="= 0"),
+        Row("genus --help loads torch (1: yes)", float(said.split()[-1] == "True"), bar="= 0"),
     ]
-    write(args, "startup", rows, time.monotonic() - start)
+    write(args, "startup", rows, time.monotonic() - start, f"median, least and most of {args.rounds} pairs")
 
 
 if __name__ == "__main__":
