@@ -103,6 +103,12 @@ def test_a_model_without_a_prompt_refuses_one(shapes: Run) -> None:
         generate(shapes, "a cat", 1, 0, None, {})
 
 
+def test_a_prompt_that_is_no_text(tales: Run) -> None:
+    with pytest.raises(UsageError, match="no UTF-8"):
+        generate(tales, b"caf\xe9".decode(errors="surrogateescape"), 1, 0, None, {})
+    assert generate(tales, "line\nbreak\0", 1, 0, None, {"tokens": 1}).items[0].startswith("line\nbreak\0")
+
+
 def test_progress_is_told(shapes: Run) -> None:
     seen: list[tuple[float, float | None]] = []
     generate(shapes, None, 20, 0, None, {}, first=3, progress=lambda done, of: seen.append((done, of)))

@@ -51,13 +51,16 @@ def test_only_so_many_take_turns_and_wait() -> None:
         jobs = [worker.submit(counting(name, 3, log)) for name in "ab"]
         with pytest.raises(Busy, match="2 requests wait"):
             worker.submit(counting("c", 1, log))
+        left = jobs.pop()
+        left.cancel()
+        jobs.append(worker.submit(counting("d", 3, log)))  # in the place of one that left
         start.set()
         for job in (hold, *jobs):
             await all_of(job)
         worker.close()
 
     asyncio.run(main())
-    assert log == list("aaabbb")
+    assert log == list("aaaddd")
 
 
 def test_an_error_reaches_who_asked_and_nobody_else() -> None:

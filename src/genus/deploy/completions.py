@@ -149,7 +149,7 @@ def router(find: Find, worker: Worker) -> APIRouter:
         tally = Tally(sum(_length(served, prompt) for prompt in todo.prompts))
         if asked.stream:
             usage = asked.stream_options is not None and asked.stream_options.include_usage
-            job, some = await first_of(worker, todo.run(served), todo.knobs)
+            job, some = await first_of(request, worker, todo.run(served), todo.knobs)
             return StreamingResponse(_events(job, some, head, tally, usage), media_type="text/event-stream")
         done: dict[int, Growth] = {}
         for growth in chain.from_iterable(await all_of(request, worker, todo.run(served), todo.knobs)):

@@ -6,6 +6,7 @@ Error objects follow the published OpenAI API reference: {"error": {"message", "
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any, Protocol, TypeVar, final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from genus.core import Model
 from genus.deploy.worker import Job, Worker
@@ -78,6 +79,16 @@ class Asked(BaseModel):
 
     model_config = ConfigDict(extra="allow", allow_inf_nan=False, frozen=True)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _text(cls, data: Any) -> Any:
+        # JSON can spell half of a surrogate pair, which no encoding of text can hold.
+        try:
+            json.dumps(data, ensure_ascii=False, default=repr).encode()
+        except UnicodeEncodeError:
+            raise ValueError("a text in it holds half of a surrogate pair, which is no character") from None
+        return data
+
     @property
     def knobs(self) -> dict[str, Any]:
         """The fields that are not OpenAI's."""
@@ -110,7 +121,7 @@ def explain(trouble: Exception, knobs: Mapping[str, Any]) -> Refusal:
 async def all_of(request: Request, worker: Worker, steps: Iterator[T], knobs: Mapping[str, Any]) -> list[T]:
     """The results of a request that does not stream. Stops when the client has gone. Raises `Refusal`."""
     results, looked = [], time.monotonic()
-    job, head = await first_of(worker, steps, knobs)
+    job, head = await first_of(request, worker, steps, knobs)
     try:
         results += head
         async for result in job:
@@ -126,18 +137,27 @@ async def all_of(request: Request, worker: Worker, steps: Iterator[T], knobs: Ma
     return results
 
 
-async def first_of(worker: Worker, steps: Iterator[T], knobs: Mapping[str, Any]) -> tuple[Job[T], list[T]]:
-    """The work, begun, and its first result (or none): a bad request is refused before a stream begins."""
+async def first_of(
+    request: Request, worker: Worker, steps: Iterator[T], knobs: Mapping[str, Any]
+) -> tuple[Job[T], list[T]]:
+    """The work, begun, and its first result (or none): a bad request is refused before a stream begins.
+
+    Until its turn comes it is only looked whether the client still waits. Raises `Refusal`.
+    """
     job: Job[T] | None = None
     try:
         job = worker.submit(steps)
-        return job, [await anext(job)]
-    except StopAsyncIteration:
-        assert job is not None
-        return job, []
-    except asyncio.CancelledError:
+        while True:
+            try:
+                return job, [await asyncio.wait_for(anext(job), LOOK)]
+            except StopAsyncIteration:
+                return job, []
+            except TimeoutError:
+                if await request.is_disconnected():
+                    raise Refusal("the client has gone", 499) from None
+    except BaseException as trouble:
         if job is not None:
             job.cancel()
+        if isinstance(trouble, Exception):
+            raise explain(trouble, knobs) from trouble
         raise
-    except Exception as trouble:
-        raise explain(trouble, knobs) from trouble

@@ -103,6 +103,8 @@ def generate(
         raise UsageError(f"n = {n}: ask for at least one sample")
     if first < 0:
         raise UsageError(f"first = {first}: samples are counted from 0")
+    if prompt is not None and prompt != prompt.encode(errors="replace").decode():
+        raise UsageError(f"the prompt {prompt!r} is not text: it holds bytes that are no UTF-8")
     kind = medium(run)
     single = _single(out, n, kind)
     by = maker(run)

@@ -123,6 +123,10 @@ def _errors(api: FastAPI) -> None:
         given = f" (given: {first.get('input')!r:.80})" if name and first["type"] != "missing" else ""
         return error(f"{name or 'the body'}: {first['msg']}{given}", 400, name, first["type"])
 
+    @api.exception_handler(Exception)
+    async def ours(_: Request, said: Exception) -> JSONResponse:
+        return error(f"the server failed: {type(said).__name__}", 500)
+
     @api.exception_handler(HTTPException)
     async def other(request: Request, said: HTTPException) -> JSONResponse:
         return error(f"{request.method} {request.url.path}: {said.detail}", said.status_code)

@@ -81,6 +81,8 @@ class Worker:
         """Queue some work; called in the event loop that will read it. Raises `Busy`."""
         job = Job(steps, asyncio.get_running_loop())
         with self._change:
+            if len(self._waiting) >= self._limit:  # those who have left the queue make room
+                self._waiting = deque(other for other in self._waiting if not other.cancelled)
             if self._closed or len(self._waiting) >= self._limit:
                 raise Busy(f"{len(self._waiting)} requests wait already; try again in a moment")
             self._waiting.append(job)
