@@ -57,15 +57,16 @@ class Normal(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor) -> Tensor:
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
         scale = (math.sqrt(x.shape[-1]) / length.clamp_min(1e-6)).to(x.dtype)
-        y = x * scale
+        y: Tensor = x * scale
         ctx.save_for_backward(y, scale)
         return y
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> Tensor:
         y, scale = ctx.saved_tensors
         along = torch.linalg.vecdot(g, y)[..., None] * (-1 / y.shape[-1])
-        return torch.addcmul(g, y, along) * scale
+        dx: Tensor = torch.addcmul(g, y, along) * scale
+        return dx
 
 
 @final
@@ -78,7 +79,7 @@ class Turned(torch.autograd.Function):
         return torch.addcmul(x * cos, x.roll(x.shape[-1] // 2, -1), sin)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None]:
         cos, sin = ctx.saved_tensors
         return torch.addcmul(g * cos, g.roll(g.shape[-1] // 2, -1), sin, value=-1), None, None
 
@@ -102,7 +103,7 @@ class Kept(torch.autograd.Function):
         return torch.bmm(p, v)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         q, k, v, p = ctx.saved_tensors
         scale = 1 / math.sqrt(q.shape[-1])
         ds = torch.ops.aten._softmax_backward_data(torch.bmm(g, v.mT), p, -1, p.dtype)
@@ -120,7 +121,7 @@ class Relu2(torch.autograd.Function):
         return r * r
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> Tensor:
         (r,) = ctx.saved_tensors
         return torch.addcmul(g.new_zeros(()), g, r, value=2)
 

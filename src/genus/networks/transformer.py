@@ -95,17 +95,20 @@ class Block(nn.Module):
         """x [B, N, width]; mods: shift, scale, gate of both halves, each [B, 1, width]; tokens [B, L, width]."""
         b, n, _ = x.shape
         h = modulated(x, mods, 0)
-        qk, v = self.qkv(h).view(b, n, -1, self.head).split([self.heads + self.kv_heads, self.kv_heads], dim=2)
-        q, k = turn(qk, table).split([self.heads, self.kv_heads], dim=2)
+        both = self.heads + self.kv_heads
+        qkv = self.qkv(h).view(b, n, both + self.kv_heads, self.head)
+        qk, v = turn(qkv[:, :, :both], table), qkv[:, :, both:]
+        q, k = qk[:, :, : self.heads], qk[:, :, self.heads :]
         seen = 0 if memory is None else memory.seen
         if memory is not None:
             k, v = memory.add(layer, k, v)
         y = self.out(attend(q, k, v, self.causal, seen).reshape(b, n, -1))
         x = x + gated(self.drop(y), mods, 2)
         if tokens is not None and self.ask is not None and self.told is not None and self.answer is not None:
-            q = self.ask(normal(x)).view(b, n, self.heads, self.head)
+            q = normal(self.ask(normal(x)).view(b, n, self.heads, self.head))
             k, v = self.told(tokens).view(b, tokens.shape[1], -1, self.head).chunk(2, dim=2)
-            q, k = normal(q), normal(k)
+            # Keys know their order even if what made the tokens forgot to say it: unordered text teaches nothing.
+            k = turn(k, rotary(places((tokens.shape[1],)), self.head, k.dtype))
             x = x + self.answer(attend(q, k, v, causal=False).reshape(b, n, -1))
         h = self.up(modulated(x, mods, 3))
         if self.swiglu:
@@ -231,10 +234,7 @@ class Transformer(Network):
             y: Tensor = self.leave(h)
         else:
             y = F.linear(h, self.embed.weight.view(c, vocab + 1, -1)[:, :vocab].reshape(c * vocab, -1))
-        y = y.float()
-        return (
-            y[:, None].unflatten(2, dims) if c == 1 else y.unflatten(2, (c, vocab)).transpose(1, 2).unflatten(2, dims)
-        )
+        return y.float().view(len(y), -1, c, vocab).transpose(1, 2).reshape(len(y), c, *dims, vocab)
 
     def moods(self, t: Tensor | None, vector: Tensor | None, dtype: torch.dtype) -> list[tuple[Tensor, ...]] | None:
         """Six modulations [B, 1, width] for every block and for the exit; None for a network without time or vector."""
