@@ -47,7 +47,7 @@ class Fidelity(Measure):
         test = subject.item_features(subject.held, n)
         real = subject.item_features("train", n)
         made = subject.sample_features(n)
-        noise = subject.features(gaussian(fit, n), "a Gaussian fit")
+        noise = subject.featured(gaussian(fit, n), "a Gaussian fit")
         sets = {"": made, "/gaussian": noise, "/real": real}
         # Each distance with one tenth left out in turn; the gap's interval follows from the same thirty distances.
         left = {name: left_out(partial(_thinned, distances.frechet, x, test)) for name, x in sets.items()}

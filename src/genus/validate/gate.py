@@ -48,14 +48,15 @@ class Gate(Part):
             for name in self.opponents:
                 other = base.get(f"bits_per_byte/{name}")
                 if other is not None and not value < other.value:
-                    reasons.append(f"it needs {value:.3f} bits per byte, {SAID.get(name, name)} {other.value:.3f}")
+                    opponent = f"{SAID.get(name, name)} {other.value:.3f}"
+                    reasons.append(f"it needs {value:.3f} bits per byte of held-out text, {opponent}")
         if "gap_closed" in found:
             judged = True
             gap = found["gap_closed"].value
             if not gap > self.gap:
                 reasons.append(
-                    f"gap closed is {gap:.3f}, not above {self.gap:g}: its pictures are no nearer to real ones than that "
-                    "share of the way from a Gaussian fit"
+                    f"gap closed is {gap:.3f}, not above {self.gap:g}: too little of the way from a Gaussian fit of the "
+                    "pixels to real pictures"
                 )
         if "bits_per_dimension" in found or "nats_per_dimension" in found:
             judged = True
@@ -71,9 +72,7 @@ class Gate(Part):
         most = max(self.copies, self.beyond * usual)
         if found.value <= most:
             return []
-        return [
-            f"{found.value:.1%} of its samples copy training items, more than {most:.1%} (held-out data: {usual:.1%})"
-        ]
+        return [f"{found.value:.1%} of its samples copy training items; at most {most:.1%} may (held-out: {usual:.1%})"]
 
 
 #: Opponents as a sentence names them.

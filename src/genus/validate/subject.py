@@ -21,7 +21,7 @@ from genus.data.dataset import Dataset, Record
 from genus.data.source import SourceConfig
 from genus.errors import UsageError
 from genus.run import Run, in_memory
-from genus.validate import features
+from genus.validate.features import WIDTH, Features, features, remembered
 from genus.watch import Silent, Watch
 
 HELD = "test"
@@ -49,7 +49,7 @@ class Subject:
     batch: int = 50
     watch: Watch = field(default_factory=Silent)
     _made: list[Any] = field(default_factory=list, repr=False)
-    _features: dict[Any, features.Features] = field(default_factory=dict, repr=False)
+    _features: dict[Any, Features] = field(default_factory=dict, repr=False)
     _picked: dict[Any, list[Record]] = field(default_factory=dict, repr=False)
 
     @staticmethod
@@ -122,32 +122,32 @@ class Subject:
                 self.watch.tick(int(part.ids[-1]) + 1, len(records), "likelihood")
         return totals, exact
 
-    def features(self, pictures: Sequence[Any], name: str) -> features.Features:
+    def featured(self, pictures: Sequence[Any], name: str) -> Features:
         """[n, features] of pictures; name: for the watcher."""
-        return features.features(pictures, progress=lambda i, n: self.watch.tick(i, n, f"features of {name}"))
+        return features(pictures, progress=lambda i, n: self.watch.tick(i, n, f"features of {name}"))
 
-    def sample_features(self, n: int) -> features.Features:
+    def sample_features(self, n: int) -> Features:
         """Of the first `n` samples."""
         n = min(n, self.most)
         if len(self._features.get("samples", ())) < n:
-            self._features["samples"] = self.features(self.samples(n), "samples")
+            self._features["samples"] = self.featured(self.samples(n), "samples")
         return self._features["samples"][:n]
 
-    def item_features(self, split: str, n: int) -> features.Features:
+    def item_features(self, split: str, n: int) -> Features:
         """Of the first `n` items that a split is read by, or of all; remembered beside the dataset in blocks."""
         records = self._pick(split, n)
         blocks = [self._block(split, records[i : i + BLOCK], i) for i in range(0, len(records), BLOCK)]
-        return np.concatenate(blocks) if blocks else np.zeros((0, features.WIDTH), np.float32)
+        return np.concatenate(blocks) if blocks else np.zeros((0, WIDTH), np.float32)
 
-    def _block(self, split: str, records: list[Record], start: int) -> features.Features:
-        def make() -> features.Features:
-            return self.features(self.seen(records), f"{split} pictures {start:,} to {start + len(records):,}")
+    def _block(self, split: str, records: list[Record], start: int) -> Features:
+        def make() -> Features:
+            return self.featured(self.seen(records), f"{split} pictures {start:,} to {start + len(records):,}")
 
         at = (split, start, len(records))
         if at not in self._features:
             key = f"{self.key}/{self.model.codec.space}/{at}"
             home = self.home
-            self._features[at] = make() if home is None else features.remembered(home / "features", key, make)
+            self._features[at] = make() if home is None else remembered(home / "features", key, make)
         return self._features[at]
 
     def seen(self, records: Sequence[Record]) -> list[Any]:
