@@ -431,6 +431,9 @@ class Sampler(Part, ABC):
 class Wrap(Part, ABC):
     """Predictor -> Predictor: guidance, thresholding, a watermark on logits."""
 
+    #: (name, field): what a user turns by name when generating, and the field it sets.
+    knob: ClassVar[tuple[str, str] | None] = None
+
     @abstractmethod
     def __call__(self, predict: Predictor, null: Callable[[int], Cond] | None) -> Predictor:
         """`null(batch)` gives the conditioner's null, or is None where nothing is conditioned."""
@@ -476,12 +479,14 @@ class Model:
         cond: Cond = self.conditioner(fields) if fields else self.conditioner.null(batch)
         return cond
 
-    def predictor(self) -> Predictor:
-        """The objective's predictor inside its wraps, first wrap innermost."""
-        predict = self.objective.predictor(self.nets)
+    def predictor(self, knobs: Mapping[str, Any] | None = None) -> tuple[Predictor, dict[str, Any]]:
+        """The objective's predictor inside its wraps, first wrap innermost; and the knobs that no wrap has."""
+        predict, rest = self.objective.predictor(self.nets), dict(knobs or {})
         for wrap in self.wraps:
+            if wrap.knob is not None and wrap.knob[0] in rest:
+                wrap = wrap.but(**{wrap.knob[1]: rest.pop(wrap.knob[0])})
             predict = wrap(predict, self.conditioner.null if self.conditioner is not None else None)
-        return predict
+        return predict, rest
 
     def ask(self, prompt: str | None, batch: int) -> tuple[dict[str, list[Any]], Known | None]:
         """A prompt as (fields, known cells) for `batch` samples. Raises `UsageError` if the model takes none."""
@@ -503,12 +508,13 @@ class Model:
         UsageError.
         """
         self.nets.eval()
-        draw = self.sampler.but(**knobs) if knobs else self.sampler
+        predict, rest = self.predictor(knobs)
+        draw = self.sampler.but(**rest) if rest else self.sampler
         if not fields and self.conditioner is not None:
             fields = self.conditioner.draw(noise.child("condition"))
         with torch.no_grad():
             cond = self.condition(fields or {}, len(noise))
-            yield from draw.stream(self.predictor(), self.space, cond, noise, known)
+            yield from draw.stream(predict, self.space, cond, noise, known)
 
     def generate(
         self, noise: Noise, fields: Mapping[str, Sequence[Any]] | None = None, known: Known | None = None, **knobs: Any

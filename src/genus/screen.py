@@ -64,4 +64,4 @@ class Screen(Watch):
 
     def say(self, line: str) -> None:
         """A line above the bar."""
-        self.console.print(f"  {line}", markup=False)
+        self.console.print(f"  {line}", markup=False, soft_wrap=True)

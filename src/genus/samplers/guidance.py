@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import ClassVar, Literal, final
 
 import torch
 from pydantic import Field
@@ -20,6 +20,8 @@ from genus.core import Cond, Predictor, State, Wrap
 @final
 class Guidance(Wrap):
     """scale: 1 is none. start, stop: the times between which it acts, where there is a time."""
+
+    knob: ClassVar[tuple[str, str] | None] = ("guidance", "scale")
 
     kind: Literal["samplers.guidance"] = "samplers.guidance"
     scale: float = Field(1.5, ge=0)

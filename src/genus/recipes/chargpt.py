@@ -1,0 +1,37 @@
+"""chargpt: the same language model on characters, for comparison with published figures (nanoGPT's tinyshakespeare)."""
+
+from __future__ import annotations
+
+from genus.codecs.characters import CharactersConfig
+from genus.data.packed import PackedConfig
+from genus.networks.transformer import TransformerConfig
+from genus.objectives.autoregression import Autoregression
+from genus.recipe import Phase, Recipe, Training
+from genus.samplers.tokens import Tokens
+from genus.train.sizing import SizingConfig
+from genus.validate.gate import Gate
+from genus.validate.likelihood import Likelihood
+from genus.validate.memorisation import Verbatim
+from genus.validate.samples import Samples
+
+RECIPE = Recipe(
+    name="chargpt",
+    about="a language model of characters",
+    family="autoregression",
+    media=("text", "code"),
+    prompt="prefix",
+    phases=(
+        Phase(
+            name="pretrain",
+            codec=CharactersConfig(),
+            nets={"net": TransformerConfig()},
+            objective=Autoregression(),
+            sampler=Tokens(tokens=500, temperature=0.8),
+            source=PackedConfig(window=128),
+            training=Training(batch=32),
+            sizing=SizingConfig(),
+        ),
+    ),
+    measures=(Likelihood(), Verbatim(), Samples()),
+    gate=Gate(),
+)
