@@ -91,7 +91,7 @@ def unpack(path: Path, name: str, form: str, into: Path, budget: Budget) -> Unpa
         with opener(path, "rb") as file:
             head = file.read(512)
     except _DAMAGE as error:
-        raise Bad(_reason(error), f"{form}: {error}") from None
+        raise Bad(_reason(error), f"{form}: {limits.said(error)}") from None
     out = Unpacked()
     with opener(path, "rb") as file:
         if kind(head) == "tar" or _old_tar(name):
@@ -118,7 +118,7 @@ def _zip(path: Path, into: Path, budget: Budget) -> Unpacked:
     try:
         archive = zipfile.ZipFile(path)
     except _DAMAGE as error:
-        raise Bad(limits.TRUNCATED, f"zip: {error}") from None
+        raise Bad(limits.TRUNCATED, f"zip: {limits.said(error)}") from None
     with archive:
         members = sorted(archive.infolist(), key=lambda m: m.filename)
         if any(member.filename in _DOCUMENTS for member in members):
@@ -141,7 +141,7 @@ def _zip(path: Path, into: Path, budget: Budget) -> Unpacked:
                 with archive.open(member) as file:
                     _write(file, target, budget, member.filename, out)
             except (*_DAMAGE, NotImplementedError, RuntimeError) as error:
-                out.bad.append((member.filename, limits.DAMAGED, str(error)))
+                out.bad.append((member.filename, limits.DAMAGED, limits.said(error)))
         _link(links, out)
     return out
 
@@ -182,7 +182,7 @@ def _tar(file: Any, into: Path, budget: Budget) -> Unpacked:
     except _DAMAGE as error:
         if isinstance(error, OSError):
             limits.full_disk(error, into)
-        out.bad.append(("", _reason(error), f"tar: {error}"))
+        out.bad.append(("", _reason(error), f"tar: {limits.said(error)}"))
     _link(links, out)
     return out
 
@@ -217,7 +217,7 @@ def _write(file: IO[bytes], target: Path, budget: Budget, name: str, out: Unpack
         target.unlink(missing_ok=True)
         if isinstance(error, OSError):
             limits.full_disk(error, target.parent)
-        out.bad.append((name, _reason(error), str(error)))
+        out.bad.append((name, _reason(error), limits.said(error)))
 
 
 def _blocks(file: IO[bytes]) -> Iterator[bytes]:
@@ -231,7 +231,7 @@ def _link(links: list[tuple[str, Path, str]], out: Unpacked) -> None:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.symlink_to(to)
         except (OSError, ValueError) as error:
-            out.bad.append((name, limits.LINK_BROKEN, str(error)))
+            out.bad.append((name, limits.LINK_BROKEN, limits.said(error)))
 
 
 def _reason(error: BaseException) -> str:

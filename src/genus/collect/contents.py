@@ -171,7 +171,7 @@ def one(place: Place, file: File) -> Iterator[Found]:
         yield Found(origin, reason=bad.reason, detail=bad.detail, said=place.said, size=file.size, spent=file.size)
     except OSError as error:
         limits.full_disk(error, place.scratch)
-        yield Found(origin, reason=limits.UNREADABLE, detail=str(error), size=file.size, spent=file.size)
+        yield Found(origin, reason=limits.UNREADABLE, detail=limits.said(error), size=file.size, spent=file.size)
 
 
 def _contents(place: Place, file: File, origin: str) -> Iterator[Found]:
@@ -277,7 +277,7 @@ def _table(place: Place, file: File, origin: str, form: str) -> Iterator[Found]:
         if not first:
             raise Bad(limits.EMPTY, "no rows")
     except OSError as error:
-        raise Bad(limits.UNREADABLE, str(error)) from None
+        raise Bad(limits.UNREADABLE, limits.said(error)) from None
 
 
 def _row(place: Place, at: str, values: Mapping[str, Any], roles: Mapping[str, str]) -> Found:

@@ -15,7 +15,7 @@ _FILE = re.compile(r"(un)?licen[sc]e|copying", re.IGNORECASE)
 _SUFFIX = re.compile(r"\.(txt|md|rst|html)", re.IGNORECASE)
 _HEADER = re.compile(rb"SPDX-License-Identifier:\s*([A-Za-z0-9.+()\- ]+?)\s*(?:\*/|-->|\r|\n|$)")
 _CARD = re.compile(r"\A---\s*\n(.*?)\n---\s*(\n|\Z)", re.DOTALL)
-_CARD_LICENCE = re.compile(r"^licen[sc]e:\s*(?:\n\s*-\s*)?[\"']?([\w.+-]+)", re.MULTILINE)
+_CARD_LICENCE = re.compile(r"^licen[sc]e:[ \t]*(?:\n\s*-\s+)?[\"']?(\w[\w.+-]*)", re.MULTILINE)
 _CREATIVE = re.compile(r"creativecommons\.org/licenses/(by(?:-nc)?(?:-nd|-sa)?)/(\d\.\d)")
 _CREATIVE_NAME = re.compile(
     r"attribution(-noncommercial)?(-sharealike|-noderivatives|-noderivs)? (\d\.\d) (?:international|generic|unported)"

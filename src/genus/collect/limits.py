@@ -70,6 +70,11 @@ class Bad(Exception):
         self.detail = detail
 
 
+def said(error: BaseException) -> str:
+    """What an error says, without paths of this machine: details are stored, and may not differ between runs."""
+    return error.strerror or "" if isinstance(error, OSError) and error.errno is not None else str(error)[:200]
+
+
 def full_disk(error: OSError, place: object) -> None:
     """A full disk is our failure, not the file's: raises `GenusError`, or returns if `error` is something else."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

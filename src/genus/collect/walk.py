@@ -52,7 +52,7 @@ def listing(folder: Path, root: Path, linked: bool = False) -> Listing:
         found.bad.append(("", limits.UNREADABLE, str(error.strerror)))
         return found
     found.names = frozenset(entry.name for entry in these)
-    if {"_versions", "data"} <= found.names:
+    if "_versions" in found.names and found.names & {"_transactions", "data"}:
         return Listing()  # A Lance dataset, perhaps the one being written.
     for entry in these:
         if entry.name.startswith(".") or entry.name in LITTER:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,6 +22,9 @@ from genus.media.medium import Damaged, Medium
 #: 8,192 x 8,192: decoded, 256 MiB at most.
 PIXELS = 1 << 26
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP", "AVIF")
+
+#: Messages are stored, so they may not change from run to run.
+_ADDRESS = re.compile(r" ?<[^>]*at 0x[0-9a-f]+>")
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -84,10 +88,10 @@ def _decoded(data: bytes, then: Callable[[Any], Any]) -> Any:
     except (
         Exception
     ) as error:  # Decoders fail in every way there is: OSError, SyntaxError, struct.error, IndexError ...
-        cut = any(
-            word in str(error).lower() for word in ("truncat", "unexpected end", "not enough", "incomplete", "eof")
-        )
-        raise Damaged("truncated" if cut else "damaged", f"{form}: {error or type(error).__name__}") from None
+        said = _ADDRESS.sub("", str(error))
+        marks = ("truncat", "unexpected end", "not enough", "incomplete", "eof")
+        reason = "truncated" if any(mark in said.lower() for mark in marks) else "damaged"
+        raise Damaged(reason, f"{form}: {said or type(error).__name__}") from None
 
 
 def pixels(picture: Any) -> Image:

@@ -50,7 +50,7 @@ def encoding(head: bytes) -> tuple[str, int]:
 
 
 def western(data: bytes) -> bool:
-    """Whether bytes that are not UTF-8 read as Windows-1252: few high ones, nearly all of them letters beside letters.
+    """Whether bytes that are not UTF-8 read as Windows-1252: few high ones, nearly all beside plain letters.
 
     Cyrillic, Greek, Arabic and East Asian legacy encodings are mostly high bytes, so they fail the first test: guessing
     among those would store nonsense as text.
@@ -62,12 +62,15 @@ def western(data: bytes) -> bool:
     high = [i for i, c in enumerate(said) if ord(c) > 127]
     if binary(data) or len(high) > len(said) * 0.2:
         return False
+    forgiving = data.decode("utf-8", "replace")
+    if sum(ord(c) > 127 for c in forgiving) > 2 * forgiving.count("\ufffd"):
+        return False  # Mostly sound UTF-8 with some damage.
 
     def fits(i: int) -> bool:
         c = said[i]
         beside = said[max(i - 1, 0) : i] + said[i + 1 : i + 2]
         if unicodedata.category(c)[0] == "L":
-            return any(b.isalpha() for b in beside) or not beside.strip()
+            return any(b.isascii() and b.isalpha() for b in beside) or not beside.strip()
         return c in "‘’“”–—…€£«»¿¡°§·•™®©½¼¾´\u00a0²³±×ªº"
 
     return sum(map(fits, high)) >= 0.9 * len(high)
