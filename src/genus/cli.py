@@ -235,7 +235,7 @@ def train(
 @app.command()
 def validate(
     run: RunName,
-    samples: Annotated[int | None, typer.Option(help="How many samples to judge (default: the recipe's).")] = None,
+    samples: Annotated[int, typer.Option(help="The most that any measure may draw.")] = 1000,
     home: Home = None,
     json: Json = False,
 ) -> None:

@@ -167,27 +167,27 @@ def planned(
     forward = 0.35 * speed.each * (micro or size)
     evaluation = max(1, int(0.06 * left / phase.training.evaluations / max(forward, 1e-6))) if asked else 16
     whole = asked if asked is not None else steps * seconds * 1.06
-    forecast = {
+    epochs = round(steps * size / source.samples(cache), 2)
+    energy = whole * watts()[0] / 3.6e6
+    kept = int(peak_bytes() + speed.weights * BYTES_A_WEIGHT + speed.bytes_each * min(size, micro or size))
+    forecast: dict[str, Any] = {
         "seconds": whole,
         "parameters": speed.weights,
         "batch": size,
         "steps": steps,
         "samples": steps * size,
-        "epochs": round(steps * size / source.samples(cache), 2),
+        "epochs": epochs,
         "seconds_a_step": seconds,
-        "memory_bytes": int(
-            peak_bytes() + speed.weights * BYTES_A_WEIGHT + speed.bytes_each * min(size, micro or size)
-        ),
-        "kwh": whole * watts()[0] / 3.6e6,
+        "memory_bytes": kept,
+        "kwh": energy,
         "kwh_method": watts()[1],
         "precision": "bf16" if bench.kind is torch.bfloat16 else "fp32",
         "compiled": use,
         "tried": tried,
     }
     watch.say(
-        f"{speed.weights / 1e6:.2f} M parameters, batch {size}, about {steps} steps ({forecast['epochs']:g} epochs), "
-        f"{forecast['precision']}{', compiled' if use else ''}; {forecast['memory_bytes'] / 2**30:.1f} GiB, "
-        f"{forecast['kwh'] * 1000:.1f} Wh"
+        f"{speed.weights / 1e6:.2f} M parameters, batch {size}, about {steps} steps ({epochs:g} epochs), "
+        f"{forecast['precision']}{', compiled' if use else ''}; {kept / 2**30:.1f} GiB, {energy * 1000:.1f} Wh"
     )
     return Plan(phase, "bf16" if bench.kind is torch.bfloat16 else "fp32", use, evaluation, forecast)
 

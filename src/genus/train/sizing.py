@@ -44,7 +44,7 @@ class SizingConfig(Part):
         d, u = cells / self.unit, max(1.0, different / self.unit)
         if d > u:
             d = u * (1 + self.repeat * (1 - math.exp(-(d / u - 1) / self.repeat)))
-        return self.floor + self.a / weights**self.alpha + self.b / max(d, 1.0) ** self.beta
+        return float(self.floor + self.a / weights**self.alpha + self.b / max(d, 1.0) ** self.beta)
 
     def samples(self, weights: int, cells: float, of_sample: int) -> int:
         """Samples a step: a power of two near the law's, within `batch`."""
