@@ -2,11 +2,11 @@
 
     python benchmarks/near_duplicates.py [--mb 50] [--rounds 3] [--json PATH]
 
-Documents of about 1.2 KB are drawn, sentence by sentence, from scitldr and tinyshakespeare (the folder GENUS_DATA); every fifth is
-an edited copy of an earlier one: a few words changed or left out, the beginning cut, case or spacing changed, or several of
-these. Both sides get the same list of strings and answer which documents repeat an earlier one. datasketch used plainly is
-its documentation's way: 5-word shingles, MinHash of 128 permutations (`update_batch`), MinHashLSH at threshold 0.8, query
-before insert. Not measured: reading files, writing results.
+Documents of about 1.2 KB are drawn, sentence by sentence, from scitldr and tinyshakespeare (the folder GENUS_DATA);
+every fifth is an edited copy of an earlier one: a few words changed or left out, the beginning cut, case or spacing
+changed, or several of these. Both sides get the same list of strings and answer which documents repeat an earlier
+one. datasketch used plainly is its documentation's way: 5-word shingles, MinHash of 128 permutations
+(`update_batch`), MinHashLSH at threshold 0.8, query before insert. Not measured: reading files, writing results.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def sentences(folder: Path) -> list[str]:
 
 
 def edited(text: str, draw: random.Random, vocabulary: Sequence[str]) -> str:
-    """A copy with some of: 1 to 6 % of words changed, 1 to 4 % left out, up to 12 % of the beginning cut, case, spacing."""
+    """A copy with some of: 1 to 6 % of words changed, 1 to 4 % left out, up to 12 % of the beginning cut, case,
+    spacing.
+    """
     words = text.split()
     kinds = draw.sample(("change", "drop", "cut", "case", "space"), draw.choice((1, 1, 2, 3)))
     if "cut" in kinds:
@@ -80,7 +82,9 @@ def documents(folder: Path, size: float, seed: int = 0) -> tuple[list[str], set[
 
 
 def ours(texts: Sequence[str]) -> set[int]:
-    """By the rule of `genus clean`, as it stands: sketch, bands, counted Jaccard index where the estimate does not decide."""
+    """By the rule of `genus clean`, as it stands: sketch, bands, counted Jaccard index where the estimate does not
+    decide.
+    """
     rule = NearDuplicates()
     shelf = Shelf(rule.width)
     places = []

@@ -4,9 +4,9 @@ A perceptual hash (`genus.media.image.fingerprint`: Zauner 2010) finds candidate
 is then looked at pixel by pixel, because small or simple pictures (digits, icons, flags, clock faces) share a hash
 without being the same. Not here: crops, mirrored or edited pictures, the same thing photographed twice.
 
-Search: the 64 bits fall into 4 words of 16. Within distance d some word differs in at most d // 4 bits, so looking up
-each word, and each with one bit changed, finds all pairs to distance 7 (Norouzi, Punjani and Fleet 2012, arXiv
-1307.2982).
+Search among many: the 64 bits fall into 4 words of 16. Within distance d some word differs in at most d // 4 bits, so
+looking up each word, and each with one bit changed, finds all pairs to distance 7 and most beyond (Norouzi, Punjani and
+Fleet 2012, arXiv 1307.2982).
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ __all__ = ["AlikePictures", "Blank", "difference"]
 
 Image = np.ndarray[Any, np.dtype[np.uint8]]
 SMALL = 32  # under so many pixels a side, a pixel is a feature
+FIELDS = 16
+FEW = 1 << 14  # up to so many hashes, all pairs are counted
 _BUCKET = 64  # of equal words this many neighbours are compared with each item: past it the word says nothing
 
 
@@ -60,15 +62,15 @@ class AlikePictures(Twins):
     """One picture twice; all but one of them go.
 
     bits: largest Hamming distance of the hashes. rms, spot: largest root mean square difference, and largest mean
-    difference in any of 8 x 8 fields, of values from 0 to 1, after the best brightness and contrast. tiny: for
-    pictures under 32 pixels a side, the largest root mean square as they are; they must be of one size. The record:
-    the hash.
+    difference in any of 16 x 16 fields, of values from 0 to 1, after the best brightness and contrast. tiny: for
+    pictures under 32 pixels a side, the largest root mean square as they are; they must be of one size. The record: the
+    hash.
     """
 
     kind: Literal["clean.pictures.alike_pictures"] = "clean.pictures.alike_pictures"
-    bits: int = Field(6, ge=0, le=7)
-    rms: float = Field(0.05, gt=0, le=1)
-    spot: float = Field(0.04, gt=0, le=1)
+    bits: int = Field(10, ge=0, le=16)
+    rms: float = Field(0.04, gt=0, le=1)
+    spot: float = Field(0.1, gt=0, le=1)
     tiny: float = Field(0.012, ge=0, le=1)
 
     usual: ClassVar[tuple[str, ...]] = ("image",)
@@ -114,44 +116,49 @@ def shown(x: Image) -> Any:
 
 
 def difference(a: Image, b: Image) -> tuple[float, float] | None:
-    """(root mean square, largest mean in any of 8 x 8 fields) of two pictures at the smaller one's size (64 at most).
+    """(root mean square, largest mean in any of 16 x 16 fields) of two pictures' difference, both at 32 x 32.
 
-    None if their shapes differ. Brightness and contrast of the second are fitted to the first, within a quarter.
+    None if their shapes differ. Brightness and contrast of the second are fitted to the first, within a quarter. Means
+    keep their sign until the end, so that what resampling and compression do to edges cancels, and a moved hand of a
+    clock does not.
     """
     (h, w), (k, m) = a.shape[:2], b.shape[:2]
     if abs(np.log(h * m / (w * k))) > 0.05:
         return None
-    scale = min(1.0, 64 / min(h, w, k, m))
-    size = (max(8, round(min(h, k) * scale)), max(8, round(min(w, m) * scale)))
-    x, y = resized(shown(a), size), resized(shown(b), size)
-    over = y[:, :, :3] - y[:, :, :3].mean()
-    gain = float((over * (x[:, :, :3] - x[:, :, :3].mean())).sum() / max(float((over**2).sum()), 1e-9))
-    gain = min(max(gain, 0.8), 1.25)
-    offset = min(max(float(x[:, :, :3].mean() - gain * y[:, :, :3].mean()), -0.25), 0.25)
-    y[:, :, :3] = np.clip(gain * y[:, :, :3] + offset * y[:, :, 3:], 0, 1)
-    off = np.abs(x - y).max(axis=2)
-    fields = np.add.reduceat(np.add.reduceat(off, np.arange(8) * size[0] // 8, 0), np.arange(8) * size[1] // 8, 1)
-    cells = np.diff(np.arange(9) * size[0] // 8)[:, None] * np.diff(np.arange(9) * size[1] // 8)[None]
-    return float(np.sqrt(np.mean(off**2))), float((fields / cells).max())
+    x, y = resized(shown(a), 2 * FIELDS), resized(shown(b), 2 * FIELDS)
+    opaque = y[:, :, 3:]
+    over, under = (
+        v[:, :, :3] - v[:, :, 3:] * v[:, :, :3].sum() / max(3 * float(v[:, :, 3].sum()), 1e-9) for v in (y, x)
+    )
+    gain = min(max(float((over * under).sum() / max(float((over**2).sum()), 1e-9)), 0.8), 1.25)
+    shift = float((x[:, :, :3] - gain * y[:, :, :3]).sum() / max(3 * float(opaque.sum()), 1e-9))
+    y[:, :, :3] = np.clip(gain * y[:, :, :3] + min(max(shift, -0.25), 0.25) * opaque, 0, 1)
+    off = x - y
+    fields = off.reshape(FIELDS, 2, FIELDS, 2, 4).mean((1, 3))
+    return float(np.sqrt((off**2).max(2).mean())), float(np.abs(fields).max())
 
 
-def resized(x: Any, size: tuple[int, int]) -> Any:
-    """float32 [h, w, 4] at another size, each new pixel the mean of what it covers."""
+def resized(x: Any, side: int) -> Any:
+    """float32 [side, side, 4], each pixel a weighted mean of what it covers (a triangle: boxes alias)."""
     from PIL import Image as Pillow
 
-    if x.shape[:2] == size:
-        return x.copy()
     planes = [Pillow.fromarray(np.ascontiguousarray(x[:, :, c])) for c in range(4)]
-    return np.stack([np.asarray(p.resize(size[::-1], Pillow.Resampling.BOX)) for p in planes], axis=2)
+    return np.stack([np.asarray(p.resize((side, side), Pillow.Resampling.BILINEAR)) for p in planes], axis=2)
 
 
 def within(hashes: Any, bits: int) -> tuple[Any, Any]:
-    """All pairs of 64-bit hashes that differ in at most `bits` (to 7) bits; of words in very common use, near ones
-    only.
+    """Pairs of 64-bit hashes that differ in at most `bits` bits: all of them among few hashes, or up to 7 bits; else
+    most, and of words in very common use near ones only.
     """
     n = len(hashes)
     seen = np.empty(0, np.int64)
     lows, highs = [np.empty(0, np.int64)], [np.empty(0, np.int64)]
+    if n <= FEW:
+        for at in range(n):
+            near = np.flatnonzero(np.bitwise_count(hashes[at + 1 :] ^ hashes[at]) <= bits)
+            lows.append(np.full(len(near), at))
+            highs.append(near + at + 1)
+        return np.concatenate(lows), np.concatenate(highs)
     for word in range(4):
         key = ((hashes >> np.uint64(16 * word)) & np.uint64(0xFFFF)).astype(np.int64)
         order = np.lexsort((hashes, key))

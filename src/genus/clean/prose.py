@@ -69,7 +69,7 @@ class Repetition(Judge):
 
     kind: Literal["clean.prose.repetition"] = "clean.prose.repetition"
     least: int = Field(100, ge=10)
-    repeated: float = Field(0.6, gt=0, le=1)
+    repeated: float = Field(0.75, gt=0, le=1)
     top: float = Field(0.2, gt=0, le=1)
     usual: ClassVar[tuple[str, ...]] = ("text",)
 

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, final
 
 import numpy as np
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 
 _RUN = re.compile(r"\d(?:[ ().\u00a0/-]{0,2}\d){6}")
 
-__all__ = ["Judge", "Mask", "Note", "Pile", "Rule", "Span", "Twins", "replaced"]
+__all__ = ["Judge", "Mask", "Note", "Pile", "Rule", "Span", "Twins", "apart", "replaced"]
 
 
 @final
@@ -143,3 +145,14 @@ def replaced(text: str, spans: Iterable[Span]) -> str:
         out += text[at:start], mark
         at = stop
     return "".join((*out, text[at:])) if out else text
+
+
+def apart(spans: Sequence[Span], others: Sequence[Span]) -> list[Span]:
+    """The spans that overlap none of the others: what an earlier rule masked, a later one does not."""
+    if not others:
+        return list(spans)
+    taken = sorted(others)
+    starts = [other.start for other in taken]
+    reach = list(accumulate((other.stop for other in taken), max))
+    ends = [bisect_left(starts, span.stop) for span in spans]
+    return [span for span, end in zip(spans, ends, strict=True) if end == 0 or reach[end - 1] <= span.start]

@@ -57,7 +57,7 @@ _TELLING = ("secret", "token", "passw", "passphrase", "pwd", "key", "auth", "cre
 _KEYS = re.compile(r"(?:api|access|private|secret|signing|encryption|account|master|client|service|storage)[ _.-]?$")
 _VALUE = re.compile(
     r"[\w-]{0,32}[\"']?\]?\s{0,3}(?::=|=>|=|:)\s{0,3}"
-    r"(?:[bru]?\"([^\"\n\\]{8,200})\"|[bru]?'([^'\n\\]{8,200})'|([A-Za-z0-9+/=_.~!@#$%^&*-]{12,200})(?=\s*(?:$|[;,\n\r])))",
+    r"(?:[bru]?\"([^\"\n\\]{8,200})\"|[bru]?'([^'\n\\]{8,200})'|([A-Za-z0-9+/=_.~!@#$%^&*-]{12,200})(?=[\s;,)]|$))",
     re.IGNORECASE | re.MULTILINE,
 )
 _BEARER = re.compile(r"(?:[Bb]earer|BEARER|Basic)\s+([A-Za-z0-9+/=_.~-]{20,300})")
@@ -128,6 +128,8 @@ class Secret(Mask):
             return False
         if not quoted and re.fullmatch(r"[A-Za-z_][\w]*(?:\.[A-Za-z_]\w*)+", value):
             return False  # an attribute of something
+        if not quoted and value.isidentifier() and 6 * sum(map(str.isdigit, value)) < len(value):
+            return False  # a name with a number in it
         if value.count(".") >= 2 and all(part.isidentifier() for part in value.split(".")):
             return False  # the path of a module
         return entropy(value) >= self.bits

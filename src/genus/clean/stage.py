@@ -24,7 +24,7 @@ import pyarrow as pa
 
 from genus.clean.exact import ExactDuplicates
 from genus.clean.rows import COLUMNS, PLACES, Rows, noted, piles, printed
-from genus.clean.rule import Judge, Mask, Note, Pile, Rule, Span, Twins, replaced
+from genus.clean.rule import Judge, Mask, Note, Pile, Rule, Span, Twins, apart, replaced
 from genus.clean.twins import Found, Shelf, Table, groups, settle
 from genus.clean.usual import usual
 from genus.data.dataset import SCHEMA, Dataset
@@ -239,7 +239,9 @@ def _mask(work: _Work, pile: Pile, left: Sequence[int], places: Any, given: Any,
             continue
         for at in rule.among(pile):
             i = left[at]
-            found = rule.spans(pile.items[at]) if out[i]["reason"] is None else []
+            if out[i]["reason"] is not None:
+                continue
+            found = apart(rule.spans(pile.items[at]), spans.get(at, ()))
             if found and not work.spared(places[i], rule.name):
                 spans.setdefault(at, []).extend(found)
                 marks.setdefault(at, {})[rule.name] = found[0].mark
