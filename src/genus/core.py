@@ -212,7 +212,8 @@ class Noise:
 
     def uniform(self, draw: int, shape: Sequence[int] = ()) -> Tensor:
         """[B, *shape] float64 in the open interval (0, 1)."""
-        return torch.from_numpy(((self.bits(draw, shape) >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53)
+        # 52 bits: with one more, the half that is added would round the largest word up to 1.
+        return torch.from_numpy(((self.bits(draw, shape) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
 
     def normal(self, draw: int, shape: Sequence[int] = ()) -> Tensor:
         """[B, *shape] float32, standard normal. The top bit of the word is the sign."""
@@ -495,6 +496,11 @@ class Model:
         if self.prompt == "none":
             raise UsageError(f"this model takes no prompt (given: {prompt!r}); leave it out")
         if self.prompt != "prefix":
+            if self.conditioner is None or self.conditioner.roads == Roads():
+                raise UsageError(
+                    f"the training data had no {self.prompt} to tell items apart, so nothing can be asked for "
+                    f"(given: {prompt!r}); leave it out"
+                )
             return {self.prompt: [prompt] * batch}, None
         x = self.codec.encode([prompt])[0]
         x = x[:, : x.shape[1] - 1] if self.codec.streams else x  # without the end mark, which would end the text

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def replace(path: Path, fill: Callable[[Path], None]) -> Path:
         fill(temporary)
         os.replace(temporary, path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise GenusError(
             f"cannot write {path}: {error.strerror or error}; free some space or choose another place"
         ) from error

@@ -26,7 +26,9 @@ _KIND = re.compile(rf"({'|'.join(ROOMS)})\.([a-z][a-z0-9_]*)(\.[a-z][a-z0-9_]*)?
 class Part(BaseModel):
     """A frozen configuration. Unknown fields are errors; `kind` says which class reads it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, arbitrary_types_allowed=False)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, arbitrary_types_allowed=False, allow_inf_nan=False
+    )
 
     kind: str
     known: ClassVar[dict[str, type[Part]]] = {}
@@ -61,7 +63,7 @@ def parse(data: Any) -> Any:
     if not isinstance(data, dict) or "kind" not in data:
         return data
     kind = data["kind"]
-    if kind not in Part.known:
+    if not isinstance(kind, str) or kind not in Part.known:
         match = _KIND.fullmatch(kind) if isinstance(kind, str) else None
         if match is None:
             raise UsageError(f"{kind!r} is not a kind of part; kinds read like 'networks.transformer'")

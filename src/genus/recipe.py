@@ -33,14 +33,14 @@ class Training(Part):
     compile: Literal["auto", "yes", "no"] = "auto"
     patience: int = Field(6, ge=1)  # stop after so many evaluations in a row without progress
     evaluations: int = Field(20, ge=1)  # on the validation split, in the whole run
-    seed: int = 0
+    seed: int = Field(0, ge=0, lt=2**63)
 
 
 class Phase(Part):
     """One training run: what is built, from what, and how. A later phase may use an earlier one's model."""
 
     kind: Literal["recipes.phase"] = "recipes.phase"
-    name: str = Field(pattern=r"[a-z][a-z0-9-]*")
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     codec: Any_[CodecConfig]
     nets: dict[str, Any_[NetworkConfig]]
     conditioner: Any_[ConditionerConfig] | None = None
@@ -57,7 +57,7 @@ class Recipe(Part):
     """One system, whole."""
 
     kind: Literal["recipes.recipe"] = "recipes.recipe"
-    name: str = Field(pattern=r"[a-z][a-z0-9-]*")
+    name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     about: str
     family: Literal["autoregression", "diffusion", "flow", "adversarial", "autoencoding", "masked"]
     media: tuple[str, ...]  # what it can learn from: names of genus.media
