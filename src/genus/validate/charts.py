@@ -76,7 +76,7 @@ def bars(rows: Sequence[Bar]) -> str:
 
 
 def curves(lines: Sequence[Line], across: str, up: str) -> str:
-    """Curves over a common axis. The vertical one leaves out the first steps' extremes, which would flatten all else."""
+    """Curves over a common axis; the vertical one leaves out the first extremes, which would flatten all else."""
     lines = [line for line in lines if len(line.x)]
     if not lines:
         return ""

@@ -55,8 +55,8 @@ class Gate(Part):
             gap = found["gap_closed"].value
             if not gap > self.gap:
                 reasons.append(
-                    f"gap closed is {gap:.3f}, not above {self.gap:g}: too little of the way from a Gaussian fit of the "
-                    "pixels to real pictures"
+                    f"gap closed is {gap:.3f}, not above {self.gap:g}: too little of the way from a "
+                    "Gaussian fit of the pixels to real pictures"
                 )
         if "bits_per_dimension" in found or "nats_per_dimension" in found:
             judged = True

@@ -1,24 +1,26 @@
-"""Does the model repeat what it learned from? For text word for word, for pictures by nearness in feature space.
+"""Does the model repeat what it learned from? For text word for word, for pictures by how near one training item is.
 
 Both rates stand beside the same rate of held-out items, which no model has copied: real data repeats itself (licences,
 verses, flags), and only what exceeds that is the model's doing. A rate of nearly nothing is no proof of privacy: only
 samples drawn here are judged. Carlini et al. 2021, arXiv 2012.07805; pictures: Carlini et al. 2023, arXiv 2301.13188,
-section 4, whose ratio of the nearest distance to those of further neighbours is used in feature space.
+whose ratio of the nearest distance to those of further neighbours is used here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
-from typing import Literal, final
+from itertools import islice
+from typing import Any, Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import Field
 
-from genus.data.dataset import Record
 from genus.validate import show
-from genus.validate.distances import nearest
+from genus.validate.distances import Floats, nearest
+from genus.validate.features import flat
 from genus.validate.findings import Figure, Finding, Measure, Result, share
 from genus.validate.subject import Subject
 from genus.validate.verbatim import Overlap, overlaps
@@ -86,53 +88,76 @@ def _bytes(subject: Subject, origins: list[str]) -> Iterator[bytes]:
 
 @final
 class Nearest(Measure):
-    """samples: to judge. reference: training pictures to judge against, by random choice if there are more.
+    """samples: to judge, against all training pictures, in pixels of at most `side` a side.
 
     A sample is a copy if its nearest training picture is much nearer than the next ones: if the ratio of the first
-    distance to the mean of the following `neighbours` is below that of all but `strict` of held-out pictures.
+    distance to the mean of the following `neighbours` is below that of all but `strict` of held-out pictures. shown:
+    of the most suspicious, each with the pictures that are nearest in feature space among its neighbours in pixels.
     """
 
     kind: Literal["validate.memorisation.nearest"] = "validate.memorisation.nearest"
     samples: int = Field(1000, ge=1)
-    reference: int = Field(10_000, ge=2)
+    side: int = Field(32, ge=4)
     neighbours: int = Field(50, ge=1)
     strict: float = Field(0.01, gt=0, lt=1)
     shown: int = Field(8, ge=0)
 
     def __call__(self, subject: Subject) -> Result:
         """The share of samples that are copies, and that of held-out pictures."""
-        train = subject.trained(self.reference)
-        known = subject.item_features("train", len(train))
-        held = subject.item_features(subject.held, self.samples)
-        made = subject.sample_features(self.samples)
-        base, _ = self._ratios(held, known)
-        own, who = self._ratios(made, known)
+        made = subject.samples(self.samples)
+        held = subject.seen(subject.held_out(self.samples))
+        far, who, known = self._search(subject, self._points([*made, *held]))
+        ratios = far[:, 0] / np.maximum(far[:, 1:].mean(1) if far.shape[1] > 1 else far[:, 0], 1e-9)
+        own, base = ratios[: len(made)], ratios[len(made) :]
         line = float(np.quantile(base, self.strict, method="lower"))
         unit = "share that stand out as near to one training picture"
         metric = Finding(COPIES, *share(own <= line), unit, "lower", "samples")
         baseline = Finding(f"{COPIES}/held_out", *share(base <= line), unit, "lower", subject.held)
-        note = f"Copies were looked for among {len(train):,} training pictures."
-        return Result((metric,), (baseline,), self._figures(subject, train, own, who), (note,))
+        note = f"Copies were looked for among all {known:,} training pictures, at {self.side} pixels a side at most."
+        return Result((metric,), (baseline,), self._figures(subject, made, own, who), (note,))
 
-    def _ratios(
-        self, items: NDArray[np.float32], known: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-        far, who = nearest(items, known, self.neighbours + 1)
-        rest = far[:, 1:].mean(1) if far.shape[1] > 1 else far[:, 0]
-        return far[:, 0] / np.maximum(rest, 1e-12), who
+    def _points(self, pictures: Sequence[Any]) -> NDArray[np.float32]:
+        """[n, pixels]: three channels on white, made small."""
+        rows = []
+        for picture in pictures:
+            x = flat(picture)
+            image = Image.fromarray(np.broadcast_to(x, (*x.shape[:2], 3)))
+            size = min(self.side, x.shape[1]), min(self.side, x.shape[0])
+            small = image if size == image.size else image.resize(size, Image.Resampling.BOX)
+            rows.append(np.asarray(small, np.float32).ravel() / 255)
+        return np.stack(rows)
+
+    def _search(self, subject: Subject, points: NDArray[np.float32]) -> tuple[Floats, NDArray[np.int64], int]:
+        """Distances to and indices of the nearest training pictures, and how many there are; they stream past."""
+        k = self.neighbours + 1
+        far = np.zeros((len(points), 0))
+        who = np.zeros((len(points), 0), np.int64)
+        records, done = subject.records("train"), 0
+        while block := list(islice(records, 2048)):
+            d, j = nearest(points, self._points(subject.seen(block)), k)
+            far, who = np.concatenate([far, d], 1), np.concatenate([who, j + done], 1)
+            order = np.argsort(far, axis=1, kind="stable")[:, :k]
+            far, who = np.take_along_axis(far, order, 1), np.take_along_axis(who, order, 1)
+            done += len(block)
+            subject.watch.tick(done, None, "training pictures searched for copies")
+        return far, who, done
 
     def _figures(
-        self, subject: Subject, train: list[Record], ratios: NDArray[np.float64], who: NDArray[np.int64]
+        self, subject: Subject, made: Sequence[Any], ratios: Floats, who: NDArray[np.int64]
     ) -> tuple[Figure, ...]:
-        made = subject.samples(self.samples)
+        worst = np.argsort(ratios, kind="stable")[: self.shown]
+        wanted = {int(j) for j in who[worst].ravel()}
+        found = {j: record for j, record in enumerate(subject.records("train")) if j in wanted}
         rows = []
-        for i in np.argsort(ratios, kind="stable")[: self.shown]:
-            near = subject.seen([train[j] for j in who[i, :5]])
-            cells = "".join(
-                show.picture(x, train[j].fields.get("origin") or "") for x, j in zip(near, who[i], strict=False)
-            )
+        for i in worst:
+            near = [found[int(j)] for j in who[i]]
+            pictures = subject.seen(near)
+            both = subject.featured([made[i], *pictures], "nearest pictures")
+            order = nearest(both[:1], both[1:], 5)[1][0]
+            cells = "".join(show.picture(pictures[j], str(near[j].fields.get("origin") or near[j].id)) for j in order)
             rows.append(f'<div class="pair">{show.picture(made[i], f"sample {i}")}<span></span>{cells}</div>')
         caption = (
-            "The samples nearest to a single training picture (left), each with its five nearest training pictures."
+            "The samples that stand out most as near to a single training picture, and the five training pictures that "
+            "are nearest to each in feature space."
         )
         return (Figure("Nearest training pictures", caption, f'<div class="pairs">{"".join(rows)}</div>'),)
