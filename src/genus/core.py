@@ -278,6 +278,10 @@ class ConditionerConfig(Part, ABC):
     def fit(self, fields: Callable[[], Iterator[Mapping[str, Any]]]) -> Self:
         """Resolved against the training records (which labels exist)."""
 
+    def admit(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields of a held-out record, less the values that training never saw: those are as good as none."""
+        return dict(fields)
+
     @abstractmethod
     def build(self) -> Conditioner:
         """The module, its weights at their start."""

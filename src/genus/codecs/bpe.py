@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from genus import files
@@ -69,8 +70,8 @@ class BpeConfig(CodecConfig):
     """vocab: ids, the end mark among them; None chooses from the bytes seen (512 at 64 KB .. 8192 from 16 MB on)."""
 
     kind: Literal["codecs.bpe"] = "codecs.bpe"
-    vocab: int | None = None
-    sample_bytes: int = 64 << 20  # learn from at most so much; more changes merges little and memory much
+    vocab: int | None = Field(None, ge=257)  # all bytes and the end mark
+    sample_bytes: int = Field(64 << 20, ge=1)  # learn from at most so much; more changes merges little and memory much
 
     def fit(self, media: Callable[[], Iterator[Any]]) -> Codec:
         """Learn the merges from the training texts."""
@@ -111,5 +112,5 @@ class BpeConfig(CodecConfig):
         """Read `tokenizer.json`."""
         try:
             return Bpe((folder / "tokenizer.json").read_text(encoding="utf-8"))
-        except OSError as error:
-            raise GenusError(f"{folder / 'tokenizer.json'} cannot be read: {error.strerror}") from error
+        except (OSError, ValueError) as error:
+            raise GenusError(f"{folder / 'tokenizer.json'} cannot be read: {error}") from error

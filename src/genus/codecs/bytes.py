@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,7 +23,7 @@ class Bytes:
 
     def encode(self, media: Sequence[Any]) -> list[Tensor]:
         """Each text as int16 [1, bytes + 1]."""
-        return [torch.tensor([[*text.encode(), 256]], dtype=torch.int16) for text in media]
+        return [torch.from_numpy(_ids(text))[None] for text in media]
 
     def lift(self, stored: Tensor) -> Tensor:
         """Ids as long."""
@@ -35,6 +36,11 @@ class Bytes:
     def save(self, folder: Path) -> BytesConfig:
         """Nothing to write."""
         return BytesConfig()
+
+
+def _ids(text: str) -> np.ndarray[Any, np.dtype[np.int16]]:
+    data = text.encode(errors="replace")  # half a surrogate pair has no UTF-8
+    return np.append(np.frombuffer(data, np.uint8).astype(np.int16), np.int16(256))
 
 
 @final

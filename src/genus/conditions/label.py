@@ -73,7 +73,7 @@ class LabelConfig(ConditionerConfig):
     field: str = "label"
     width: int = Field(128, gt=0)
     dropout: float = Field(0.1, ge=0, lt=1)
-    most: int = 1000
+    most: int = Field(1000, ge=0)
     labels: tuple[tuple[str, int], ...] | None = None
 
     @property
@@ -88,6 +88,12 @@ class LabelConfig(ConditionerConfig):
         counts = Counter(str(f[self.field]) for f in fields() if f.get(self.field) is not None)
         usable = 2 <= len(counts) <= self.most
         return self.but(labels=tuple(sorted(counts.items())) if usable else ())
+
+    def admit(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """An unseen label becomes None. Without labels at all, none is read."""
+        seen = {label for label, _ in self.labels or ()}
+        said = fields.get(self.field)
+        return dict(fields) if not seen or said is None or str(said) in seen else {**fields, self.field: None}
 
     def build(self) -> Label:
         """The module, its weights at their start."""
