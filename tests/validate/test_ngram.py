@@ -49,6 +49,16 @@ def test_unseen_contexts_and_bytes_cost_a_finite_amount():
     assert model.all_nats([]).shape == (0,)
 
 
+def test_odd_counts_of_counts_leave_the_unseen_some_mass():
+    for text in (
+        b"aabbccddeeff" * 3 + b"xyz",
+        b"ab" * 2 + b"cd" * 2 + b"e",
+        b"".join(bytes([i]) * 2 for i in range(90)),
+    ):
+        for order in range(1, 8):
+            assert math.isfinite(ngram.count([text], order).nats(bytes(range(256)) + text))
+
+
 def test_documents_are_scored_apart():
     model = ngram.count([b"the cat sat", b"the dog sat"])
     both = model.all_nats([b"the cat", b"", b"the dog sat"])

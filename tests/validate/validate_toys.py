@@ -75,7 +75,7 @@ def drawing(seed: int, side: int = 12) -> np.ndarray:
     """A bright disc somewhere on a dark ground: two-dimensional order that no pixel has by itself."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:side, :side]
-    cx, cy, r = rng.uniform(3, side - 3, 2).tolist() + [rng.uniform(1.5, 3.5)]
+    (cx, cy), r = rng.uniform(3, side - 3, 2), rng.uniform(1.5, 3.5)
     disc = np.clip(255 * (r + 0.5 - np.hypot(x - cx, y - cy)), 0, 255)
     return np.clip(disc + rng.normal(20, 8, disc.shape), 0, 255).astype(np.uint8)[:, :, None]
 

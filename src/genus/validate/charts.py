@@ -27,6 +27,7 @@ class Bar:
     low: float | None
     high: float | None
     kind: str = "baseline"
+    unit: str = ""
 
 
 @final
@@ -40,10 +41,14 @@ class Line:
     kind: str
 
 
-def number(value: float | None) -> str:
-    """Three or four digits that mean something, thousands set off."""
+def number(value: float | None, unit: str = "") -> str:
+    """Three or four digits that mean something, thousands set off; shares in percent, bytes whole."""
     if value is None or not math.isfinite(value):
         return "–"
+    if unit.startswith("share"):
+        return f"{value:.1%}"
+    if unit == "bytes":
+        return f"{value:,.0f}"
     size = abs(value)
     if size >= 1000:
         return f"{value:,.0f}"
@@ -66,11 +71,11 @@ def bars(rows: Sequence[Bar]) -> str:
         if row.low is not None and row.high is not None and math.isfinite(row.low) and math.isfinite(row.high):
             left = at(row.low)
             whisker = f'<i style="left:{left:.2f}%;width:{max(0.2, at(row.high) - left):.2f}%"></i>'
-            span = f"<small>{number(row.low)} … {number(row.high)}</small>"
+            span = f"<small>{number(row.low, row.unit)} … {number(row.high, row.unit)}</small>"
         out.append(
             f'<div class="bar {row.kind}"><span>{escape(row.label)}</span>'
             f'<div class="track"><b style="width:{fill:.2f}%"></b>{whisker}</div>'
-            f"<em>{number(row.value)}{span}</em></div>"
+            f"<em>{number(row.value, row.unit)}{span}</em></div>"
         )
     return f'<div class="bars">{"".join(out)}</div>'
 

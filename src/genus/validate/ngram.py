@@ -27,6 +27,7 @@ Floats = NDArray[np.float64]
 BITS = 9  # a symbol: 256 bytes and the mark
 MARK = 256
 SYMBOLS = 257
+LEAST = 0.1  # of a discount
 
 
 @final
@@ -108,7 +109,8 @@ def _table(grams: Ids, counts: NDArray[np.int64]) -> Table:
     d1 = 1 - 2 * y * n2 / n1 if n1 and n2 else 0.5
     d2 = 2 - 3 * y * n3 / n2 if n2 and n3 else d1
     d3 = 3 - 4 * y * n4 / n3 if n3 and n4 else d2
-    steps = np.clip(np.array([0.0, d1, d2, d3]), 0.0, [0.0, 1.0, 2.0, 3.0])
+    # Odd counts can put an estimate at zero or below, which would leave the unseen without any mass.
+    steps = np.clip(np.array([0.0, d1, d2, d3]), [0.0, LEAST, LEAST, LEAST], [0.0, 1.0, 2.0, 3.0])
     discount = steps[np.minimum(counts, 3)]
     context = grams >> np.uint64(BITS)
     first = np.flatnonzero(np.concatenate([[True], context[1:] != context[:-1]])) if len(grams) else np.zeros(0, int)

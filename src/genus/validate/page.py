@@ -7,6 +7,7 @@ enter as markup. Not here: any measuring.
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -49,6 +50,7 @@ SAID = {
     "real": "real training items",
     "held_out": "held-out items",
 }
+SHORT = {"ngram5": "counting five bytes", "gzip": "gzip"}
 REAL = ("real", "held_out")
 
 
@@ -119,8 +121,10 @@ def headline(result: Result) -> str:
     if "bits_per_byte" in found:
         own = found["bits_per_byte"].value
         rest = [f for n, f in found.items() if n.startswith("bits_per_byte/")]
-        others = ", ".join(f"{SAID.get(f.name.split('/')[1], f.name)} {f.value:.2f}" for f in rest)
-        return f"It predicts text it has never seen at {own:.2f} bits per byte" + (f"; {others}." if others else ".")
+        others = ", ".join(f"{f.value:.2f} of {SHORT.get(f.name.split('/')[1], f.name)}" for f in rest[:2])
+        return f"It predicts text it has never seen at {own:.2f} bits per byte" + (
+            f", against {others}." if others else "."
+        )
     if "gap_closed" in found:
         gap = found["gap_closed"].value
         return f"Its pictures close {gap:.0%} of the way from a Gaussian fit to real ones."
@@ -131,11 +135,9 @@ def cards(result: Result) -> list[tuple[str, str, str]]:
     """The first metrics, large, with their intervals."""
     out = []
     for f in result.metrics[:8]:
-        interval = f"{number(f.low)} … {number(f.high)}" if f.low is not None and f.low == f.low else ""
-        shown = f"{f.value:.1%}" if f.name == "copies" else number(f.value)
-        if f.name == "copies" and interval:
-            interval = f"{f.low:.1%} … {f.high:.1%}"
-        out.append((SAID.get(f.name, f.name), shown, interval or f.unit))
+        told = f.low is not None and f.high is not None and math.isfinite(f.low) and math.isfinite(f.high)
+        interval = f"{number(f.low, f.unit)} … {number(f.high, f.unit)}" if told else ""
+        out.append((SAID.get(f.name, f.name), number(f.value, f.unit), interval or f.unit))
     return out
 
 
@@ -156,7 +158,7 @@ def groups(result: Result) -> list[tuple[str, str, Markup]]:
 
 
 def _bar(f: Finding, label: str, kind: str) -> Bar:
-    return Bar(label, f.value, f.low, f.high, kind)
+    return Bar(label, f.value, f.low, f.high, kind, f.unit)
 
 
 def curve(rows: list[dict[str, Any]]) -> Markup:
