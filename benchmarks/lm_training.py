@@ -1,8 +1,10 @@
-"""Training speed of a 10.65 M language model beside plain transformers loops: paired, interleaved rounds in one process.
+"""Training speed of a 10.65 M language model beside plain transformers loops: paired, interleaved rounds in one
+process.
 
-The contestants take turns, a few steps each, so that a slow minute of the machine meets all of them; what is reported is
-the ratio inside a round. `--loss` also trains 1,000 steps in bf16 and in float32 from one start on the same data and
-compares the last losses (takes long; needs GENUS_DATA with tinyshakespeare, else a made text).
+The contestants take turns, a few steps each, so that a slow minute of the machine meets all; what is reported is the
+ratio inside a round. `--busy` is for a machine that others use too: one thread, and the processor's time instead of
+the clock. `--loss` also trains 1,000 steps in bf16 and in float32 from one start on the same data and compares the last
+losses (takes long; needs GENUS_DATA with tinyshakespeare, else a made text).
 
     python benchmarks/lm_training.py --json lm_training.json
 """
@@ -84,14 +86,14 @@ def llama(autocast: bool) -> Step:
     return step
 
 
-def calibration() -> float:
+def calibration(now: Callable[[], float]) -> float:
     """TFLOP/s of a bf16 product, best of five: says whether the machine has a slow minute."""
     a, b = torch.randn(4096, 384).bfloat16(), torch.randn(384, 1536).bfloat16()
     best = float("inf")
     for _ in range(5):
-        start = time.perf_counter()
+        start = now()
         a @ b
-        best = min(best, time.perf_counter() - start)
+        best = min(best, now() - start)
     return 2 * 4096 * 384 * 1536 / best / 1e12
 
 
@@ -115,13 +117,18 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the result here too")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--steps", type=int, default=2, help="of each contestant in a round")
+    parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument("--busy", action="store_true", help="one thread, processor time instead of the clock")
     parser.add_argument("--loss", type=int, nargs="?", const=1000, help="compare bf16 with float32 after so many steps")
     args = parser.parse_args()
+    now = time.process_time if args.busy else time.perf_counter
+    if args.busy:
+        torch.set_num_threads(1)
     data = text()
     draw = torch.Generator().manual_seed(0)
 
     def batch() -> Tensor:
-        starts = torch.randint(0, len(data) - WINDOW, (BATCH, 1), generator=draw)
+        starts = torch.randint(0, len(data) - WINDOW, (args.batch, 1), generator=draw)
         return data[starts + torch.arange(WINDOW)][:, None]
 
     contestants = {
@@ -136,17 +143,21 @@ def main() -> None:
     rates: dict[str, list[float]] = {name: [] for name in contestants}
     peaks = []
     for _ in range(args.rounds):
-        peaks.append(calibration())
+        peaks.append(calibration(now))
         for name, step in contestants.items():
-            start = time.perf_counter()
+            start = now()
             for _ in range(args.steps):
                 step(batch())
-            rates[name].append(args.steps * BATCH * WINDOW / (time.perf_counter() - start))
+            rates[name].append(args.steps * args.batch * WINDOW / (now() - start))
     first = rates["genus bf16"]
     flops = 6 * 10.62e6 + 12 * 6 * 384 * WINDOW  # a token, forward and backward, whole attention matrix
     result = {
-        "what": f"training, 10.65 M parameters, 6 layers, width 384, context {WINDOW}, batch {BATCH}; tokens/s",
-        "machine": {"cpu": platform.processor() or platform.machine(), "threads": torch.get_num_threads()},
+        "what": f"training, 10.65 M parameters, 6 layers, width 384, context {WINDOW}, batch {args.batch}; tokens/s",
+        "machine": {
+            "cpu": platform.processor() or platform.machine(),
+            "threads": torch.get_num_threads(),
+            "busy": args.busy,
+        },
         "rounds": args.rounds,
         "bf16_matmul_tflops": spread(peaks),
         "tokens_per_second": {name: spread(r) for name, r in rates.items()},
