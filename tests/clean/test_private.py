@@ -22,6 +22,7 @@ FOUND = [
     ("iban", "DE89 3704 0044 0532 0130 00", ""),
     ("iban", "GB82WEST12345698765432", ""),
     ("ip", "203.0.113.77", ""),
+    ("ip", "2001:db8:1fd2::b9d3:d5bd", ""),
     ("ip", "2001:db8:85a3::8a2e:370:7334", ""),
     ("secret", "AKIAIOSFODNN7EXAMPLE", ""),
     ("secret", "ghp_16C7e42F292c6912E7710c838347Ae178B4a", ""),
@@ -84,6 +85,22 @@ def test_two_phones_in_one_line() -> None:
 def test_an_iban_ends_where_its_country_says() -> None:
     text = "NL91 ABNA 0417 1643 00 BIC ABNANL2A"
     assert replaced(text, Iban().spans(text)) == "<IBAN> BIC ABNANL2A"
+
+
+def test_a_number_may_follow_a_card() -> None:
+    text = "card 5576 4913 1737 8531 1, twice"
+    assert replaced(text, Card().spans(text)) == "card <CARD> 1, twice"
+
+
+def test_a_random_value_is_told_from_a_name() -> None:
+    assert Secret().spans("API_KEY=NNXIQOtXbbXJ8cMLpcDhvgDjeJYq\n")
+    assert not Secret().spans("secret = previous_round_secret2\n")
+    assert not Secret().spans("token = WhitespaceTokenizerVersion2\n")
+
+
+def test_numbers_of_a_drawing_are_no_address() -> None:
+    assert not Ip().spans("m4.3 2.1 12.17.16.3 1.1")
+    assert len(Ip().spans("921 10.12.13.14 10.12.13.15")) == 2
 
 
 def test_luhn() -> None:

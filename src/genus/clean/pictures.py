@@ -63,8 +63,7 @@ class AlikePictures(Twins):
 
     bits: largest Hamming distance of the hashes. rms, spot: largest root mean square difference, and largest mean
     difference in any of 16 x 16 fields, of values from 0 to 1, after the best brightness and contrast. tiny: for
-    pictures under 32 pixels a side, the largest root mean square as they are; they must be of one size. The record: the
-    hash.
+    pictures under 32 pixels a side, the largest root mean square as they are; they must be of one size.
     """
 
     kind: Literal["clean.pictures.alike_pictures"] = "clean.pictures.alike_pictures"
@@ -74,19 +73,26 @@ class AlikePictures(Twins):
     tiny: float = Field(0.012, ge=0, le=1)
 
     usual: ClassVar[tuple[str, ...]] = ("image",)
-    width: ClassVar[int] = 8
+    width: ClassVar[int] = 16 + FIELDS * FIELDS * 2
 
     def record(self, pile: Pile) -> tuple[np.ndarray[Any, np.dtype[np.uint8]], np.ndarray[Any, np.dtype[np.bool_]]]:
-        """One hash a picture."""
-        hashes = np.array([MEDIA["image"].fingerprint(x) for x in pile.items], np.uint64)
-        return hashes.view(np.uint8).reshape(len(pile), 8), np.ones(len(pile), bool)
+        """The hash, height and width, and 16 x 16 fields of brightness and opacity: enough to pass over most pairs."""
+        out = np.zeros((len(pile), self.width), np.uint8)
+        for i, x in enumerate(pile.items):
+            out[i, :8] = np.array([MEDIA["image"].fingerprint(x)], np.uint64).view(np.uint8)
+            out[i, 8:16] = np.array(x.shape[:2], np.uint32).view(np.uint8)
+            out[i, 16:] = np.round(255 * brief(x)).astype(np.uint8).ravel()
+        return out, np.ones(len(pile), bool)
 
     def pairs(self, table: Table) -> Found:
-        """Candidates by hash, nearest hashes first; then by pixels."""
-        hashes = table.shelf.columns(0, 8, np.uint64)[:, 0]
-        low, high = within(hashes, self.bits)
+        """Candidates by hash, then by fields, all at once; what is left is read again and compared pixel by pixel."""
+        low, high = within(table.shelf.columns(0, 8, np.uint64)[:, 0], self.bits)
         swap = table.rank[low] > table.rank[high]
         low[swap], high[swap] = high[swap], low[swap]
+        like = np.zeros(len(low), bool)
+        for which, a, b in table.shelf.pairs(low, high):
+            like[which] = self._maybe(a, b)
+        low, high = low[like], high[like]
         order = np.lexsort((low, high))
         low, high = low[order], high[order]
         alike = np.zeros(len(low), np.float32)
@@ -97,6 +103,20 @@ class AlikePictures(Twins):
                 alike[i] = self._alike(images[int(low[i])], images[int(high[i])])
         good = alike > 0
         return Found(low[good], high[good], alike[good])
+
+    def _maybe(self, a: Any, b: Any) -> Any:
+        """Whether records are near enough for a closer look: bool [pairs]. Looser than `_alike`, so it loses none."""
+        sizes = (np.ascontiguousarray(r[:, 8:16]).view(np.uint32).astype(np.float64) for r in (a, b))
+        (h, w), (k, m) = (size.T for size in sizes)
+        tiny = np.minimum(np.minimum(h, w), np.minimum(k, m)) < SMALL
+        x, y = (r[:, 16:].reshape(len(r), -1, 2).astype(np.float32) / 255 for r in (a, b))
+        plain = np.abs(x - y).max((1, 2))
+        x, y = x[:, :, 0] - x[:, :, 0].mean(1, keepdims=True), y[:, :, 0] - y[:, :, 0].mean(1, keepdims=True)
+        gain = np.clip((x * y).sum(1) / np.maximum((y * y).sum(1), 1e-9), 0.8, 1.25)
+        fitted = np.minimum(np.abs(x - gain[:, None] * y).max(1), plain)
+        same = (h == k) & (w == m)
+        shape = np.abs(np.log(h * m / (w * k))) <= 0.05
+        return np.where(tiny, same & (plain <= 8 * self.tiny), shape & (fitted <= self.spot + 0.05))
 
     def _alike(self, a: Image, b: Image) -> float:
         """1 less the root mean square difference if the two are one picture, else 0."""
@@ -113,6 +133,13 @@ def shown(x: Image) -> Any:
     colour = np.broadcast_to(y[:, :, :1], (*y.shape[:2], 3)) if y.shape[2] == 1 else y[:, :, :3]
     opaque = y[:, :, 3:] if y.shape[2] == 4 else np.ones_like(y[:, :, :1])
     return np.concatenate([colour * opaque, opaque], axis=2)
+
+
+def brief(x: Image) -> Any:
+    """float32 [16, 16, 2]: mean brightness (times opacity) and opacity, 0 to 1."""
+    y = shown(x)
+    grey = np.stack([y[:, :, :3].mean(2), y[:, :, 3]], axis=2)
+    return np.clip(resized(grey, FIELDS), 0, 1)
 
 
 def difference(a: Image, b: Image) -> tuple[float, float] | None:
@@ -139,10 +166,10 @@ def difference(a: Image, b: Image) -> tuple[float, float] | None:
 
 
 def resized(x: Any, side: int) -> Any:
-    """float32 [side, side, 4], each pixel a weighted mean of what it covers (a triangle: boxes alias)."""
+    """float32 [side, side, channels], each pixel a weighted mean of what it covers (a triangle: boxes alias)."""
     from PIL import Image as Pillow
 
-    planes = [Pillow.fromarray(np.ascontiguousarray(x[:, :, c])) for c in range(4)]
+    planes = [Pillow.fromarray(np.ascontiguousarray(x[:, :, c])) for c in range(x.shape[2])]
     return np.stack([np.asarray(p.resize((side, side), Pillow.Resampling.BILINEAR)) for p in planes], axis=2)
 
 

@@ -30,6 +30,7 @@ _ASKED = re.compile(
 _CARD = re.compile(r"[2-6](?<![\w.+-].)\d{3}(?:[ -]?\d){9,15}(?![\w-]|\.\d)")
 _IBAN = re.compile(r"[A-Z](?<![A-Za-z0-9].)[A-Z]\d{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,4})?(?![A-Za-z0-9])")
 _IPV4 = re.compile(r"\d(?<![\w.+-].)\d{0,2}\.\d{1,3}\.\d{1,3}\.\d{1,3}(?![\w-]|\.\d)")
+_DECIMAL = re.compile(r"(?:^|[\s,a-zA-Z-])-?\d*\.\d*[\s,]$")
 _COLONS = re.compile(r":[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}")
 _HEX = frozenset("0123456789abcdefABCDEF:")
 _IPV6 = re.compile(r"[0-9A-Fa-f:]{0,44}")
@@ -129,7 +130,14 @@ class Card(Mask):
 
     def spans(self, text: str) -> list[Span]:
         """In groups or in one piece."""
-        return [Span(m.start(), m.end(), self.mark) for m in _CARD.finditer(text) if _issued(m.group())]
+        out = []
+        for found in _CARD.finditer(text):
+            said = found.group()
+            while said and not _issued(said):
+                said = re.sub(r"[ -]?\d*$", "", said) if re.search(r"[ -]", said) else ""  # without its last group
+            if said:
+                out.append(Span(found.start(), found.start() + len(said), self.mark))
+        return out
 
 
 def _issued(number: str) -> bool:
@@ -204,15 +212,15 @@ class Ip(Mask):
         """Version and section numbers look the same: a word before them, or four single digits, give them away."""
         out = []
         for found in _IPV4.finditer(text):
-            said = found.group()
-            if (
-                len(said) > 7
-                and not _VERSION.search(text[max(0, found.start() - 16) : found.start()])
-                and self._is(said)
-            ):
+            said, before = found.group(), text[max(0, found.start() - 24) : found.start()]
+            if _DECIMAL.search(before) or _VERSION.search(before):
+                continue  # a number among numbers, as in drawings; a version
+            if len(said) > 7 and self._is(said):
                 out.append(Span(found.start(), found.end(), self.mark))
         for found in _COLONS.finditer(text) if text.count(":") > 2 else ():
             start = found.start()
+            if out and start < out[-1].stop:
+                continue
             while start > 0 and found.start() - start < 40 and text[start - 1] in _HEX:
                 start -= 1
             said = _IPV6.match(text, start).group()  # type: ignore[union-attr]

@@ -12,6 +12,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import ClassVar, Literal, final
 
 from pydantic import Field
@@ -128,7 +129,7 @@ class Secret(Mask):
             return False
         if not quoted and re.fullmatch(r"[A-Za-z_][\w]*(?:\.[A-Za-z_]\w*)+", value):
             return False  # an attribute of something
-        if not quoted and value.isidentifier() and 6 * sum(map(str.isdigit, value)) < len(value):
+        if not quoted and value.isidentifier() and _turns(value) < 0.3:
             return False  # a name with a number in it
         if value.count(".") >= 2 and all(part.isidentifier() for part in value.split(".")):
             return False  # the path of a module
@@ -138,3 +139,9 @@ class Secret(Mask):
 def entropy(value: str) -> float:
     """Shannon's, in bits a character, of the value's own characters."""
     return -sum(n / len(value) * math.log2(n / len(value)) for n in Counter(value).values())
+
+
+def _turns(value: str) -> float:
+    """How often, a character, the kind of character changes: over a half in random ones, little in names."""
+    kinds = [(c.isupper(), c.isdigit()) for c in value if c != "_"]
+    return sum(a != b for a, b in pairwise(kinds)) / max(1, len(kinds))
