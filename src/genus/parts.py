@@ -13,14 +13,18 @@ from __future__ import annotations
 
 import importlib
 import re
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, ValidationError
 
-from genus.errors import UsageError
+from genus.errors import GenusError, UsageError
 
 ROOMS = ("codecs", "networks", "objectives", "samplers", "conditions", "data", "clean", "train", "validate", "recipes")
 _KIND = re.compile(rf"({'|'.join(ROOMS)})\.([a-z][a-z0-9_]*)(\.[a-z][a-z0-9_]*)?")
+
+
+P = TypeVar("P", bound="Part")
 
 
 class Part(BaseModel):
@@ -81,12 +85,19 @@ def parse(data: Any) -> Any:
         raise UsageError(plain(error, kind)) from None
 
 
+def restored(cls: type[P], data: Any, path: Path) -> P:
+    """The `cls` that a file holds. Raises `GenusError` if it holds something else."""
+    try:
+        return cls.model_validate(data)
+    except ValidationError as error:
+        raise GenusError(f"{path} is damaged: {plain(error, cls.__name__)}") from None
+
+
 def plain(error: ValidationError, where: str) -> str:
     """A validation error as one readable sentence a field."""
     said = (f"{'.'.join(map(str, e['loc'])) or where} = {e.get('input')!r}: {e['msg'].lower()}" for e in error.errors())
     return f"{where}: " + "; ".join(said)
 
 
-P = TypeVar("P", bound=Part)
 #: A field that holds some part: `codec: Any_[CodecConfig]`. Stored with all its own fields, read back as itself.
 Any_ = Annotated[SerializeAsAny[P], BeforeValidator(parse)]

@@ -31,13 +31,15 @@ from genus.data.cache import Cache
 from genus.data.dataset import Dataset
 from genus.data.source import SourceConfig
 from genus.errors import GenusError, UsageError
+from genus.parts import restored
 from genus.recipe import Phase, Recipe
 
 
 def assemble(phase: Phase, codec: Codec, prompt: str = "none") -> Model:
     """The model that a resolved phase describes, its weights at their start (torch's global generator)."""
     source = phase.source
-    assert isinstance(source, SourceConfig), f"{source.kind} is no source"
+    if not isinstance(source, SourceConfig):
+        raise UsageError(f"{source.kind} is no source of batches; phase {phase.name!r} needs one, e.g. data.packed")
     space = source.space(codec.space)
     nets: dict[str, nn.Module] = {}
     roads = Roads()
@@ -54,7 +56,14 @@ def save(model: Model, phase: Phase, folder: Path) -> Phase:
     folder.mkdir(parents=True, exist_ok=True)
     phase = phase.but(codec=model.codec.save(folder))
     weights = {k: v.detach().float().cpu().contiguous() for k, v in model.nets.state_dict().items()}
-    files.replace(folder / "model.safetensors", lambda path: save_file(weights, path, {"format": "pt"}))
+
+    def fill(path: Path) -> None:
+        try:
+            save_file(weights, path, {"format": "pt"})
+        except SafetensorError as error:  # how it reports a full disk
+            raise OSError(str(error)) from error
+
+    files.replace(folder / "model.safetensors", fill)
     config = {"phase": phase.model_dump(mode="json"), "space": asdict(model.space), "prompt": model.prompt}
     files.write_json(folder / "config.json", config)
     return phase
@@ -63,7 +72,9 @@ def save(model: Model, phase: Phase, folder: Path) -> Phase:
 def load_model(folder: Path) -> tuple[Model, Phase]:
     """What `save` wrote. Raises `UsageError` if it is not there, `GenusError` with the cause if it is damaged."""
     config = files.read_json(folder / "config.json")
-    phase = Phase.model_validate(config["phase"])
+    if not isinstance(config, dict) or not isinstance(config.get("prompt"), str):
+        raise GenusError(f"{folder / 'config.json'} does not describe a model; copy it from a good run")
+    phase = restored(Phase, config.get("phase"), folder / "config.json")
     with torch.random.fork_rng(devices=[]):
         model = assemble(phase, phase.codec.load(folder), config["prompt"])
     try:
@@ -93,7 +104,7 @@ class Run:
     @cached_property
     def recipe(self) -> Recipe:
         """As it was given, overrides included."""
-        return Recipe.model_validate(files.read_json(self.path / "recipe.json"))
+        return restored(Recipe, files.read_json(self.path / "recipe.json"), self.path / "recipe.json")
 
     @cached_property
     def data(self) -> dict[str, Any]:
@@ -119,14 +130,14 @@ class Run:
         return (self.path / "summary.json").exists()
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Rows of metrics.jsonl: {"phase", "step", "seconds", "split", "loss", ...}; a torn last line is left out."""
+        """Rows of metrics.jsonl: {"phase", "step", "seconds", "split", "loss", ...}; torn lines are left out."""
         rows = []
         path = self.path / "metrics.jsonl"
         for line in path.read_text().splitlines() if path.exists() else ():
             try:
                 rows.append(json.loads(line))
             except ValueError:
-                break
+                continue
         return rows
 
     def dataset(self) -> Dataset:
@@ -166,6 +177,8 @@ class Run:
     def score(self, media: Sequence[Any], batch: int = 16) -> list[float]:
         """log p(x) of each item in nats. Raises `NoLikelihood` where the family has none."""
         model = self.model()
+        if not media:
+            return []
         cache = in_memory(model.codec, media)
         totals = dict.fromkeys(cache.ids, 0.0)
         with torch.no_grad():

@@ -53,7 +53,7 @@ def steps(folder: Path) -> list[int]:
 
 
 def latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """(tensors, facts) of the newest whole checkpoint, or None. Leftovers of a killed write are removed."""
+    """(tensors, facts) of the newest whole checkpoint, or None. Torn ones and leftovers of a kill are removed."""
     for stale in folder.glob(".step-*.part"):
         shutil.rmtree(stale, ignore_errors=True)
     for step in reversed(steps(folder)):
@@ -62,6 +62,7 @@ def latest(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
             facts = files.read_json(place / "state.json")
             if files.sha256(place / "state.safetensors") == facts["sha256"]:
                 return load_file(place / "state.safetensors"), facts
-        except (GenusError, OSError, KeyError):
-            continue
+        except (GenusError, OSError, KeyError, TypeError):
+            pass
+        shutil.rmtree(place, ignore_errors=True)  # else it would count as one of the last two
     return None

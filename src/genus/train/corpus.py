@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from genus.core import Codec
+from genus.core import Codec, ConditionerConfig
 from genus.data.cache import Cache, Encodable, encoded
 from genus.data.dataset import Dataset
 from genus.parts import Part
@@ -34,15 +34,23 @@ class Corpus:
                 yield {**json.loads(row["fields"]), "label": row["label"], "caption": row["caption"]}
 
     def cache(
-        self, split: str, codec: Codec, config: Part, reads: tuple[str, ...], tick: Callable[[int], None] | None = None
+        self,
+        split: str,
+        codec: Codec,
+        config: Part,
+        conditioner: ConditionerConfig | None,
+        tick: Callable[[int], None] | None = None,
     ) -> Cache:
-        """The split as `codec` (resolved: `config`) encodes it, with the fields that a conditioner reads."""
+        """The split as `codec` (resolved: `config`) encodes it, with the fields its conditioner reads and knows."""
+        reads = () if conditioner is None else conditioner.reads
 
         def records() -> Iterator[Encodable]:
             for record in self.dataset.media(split):
-                yield record.id, record.media, {name: record.fields.get(name) for name in reads}
+                fields = {name: record.fields.get(name) for name in reads}
+                yield record.id, record.media, fields if conditioner is None else conditioner.admit(fields)
 
-        key = json.dumps([self.digest, split, config.model_dump(mode="json"), _extra(codec), reads])
+        known = None if conditioner is None or split == "train" else conditioner.model_dump(mode="json")
+        key = json.dumps([self.digest, split, config.model_dump(mode="json"), _extra(codec), reads, known])
         return encoded(self.home, key, codec, records, tick)
 
     @property

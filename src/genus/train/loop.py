@@ -52,6 +52,7 @@ class Progress:
     stale: int = 0  # evaluations since the best
     skipped: int = 0  # updates left out because a gradient was not finite
     evaluated: int = 0
+    judged: int = -1  # the step of the last evaluation
 
 
 @final
@@ -180,13 +181,13 @@ class Loop:
         """Train to the end of the pace, or until nothing is learned any more. Returns the weights to keep, by name."""
         self.resume()
         saved = self.meter.seconds
-        logged = -math.inf
+        progress = self.progress
         with caught() as stopped:
-            while self.progress < 1:
+            while progress < 1:
+                before = progress
                 loss, norm = self.step()
                 progress = self.progress
-                if progress - logged >= 1 / LOG_POINTS or self.at.step == 1:
-                    logged = progress
+                if int(progress * LOG_POINTS) > int(before * LOG_POINTS) or self.at.step == 1:
                     rate = rate_scale(progress, self.training)
                     self.log("train", loss=loss, norm=norm, rate=rate)
                     self.watch.tick(min(1.0, progress), 1.0, f"step {self.at.step}  loss {loss:.3f}")
@@ -194,13 +195,12 @@ class Loop:
                 if progress >= (self.at.evaluated + 1) / self.training.evaluations and not self._judge(progress):
                     break
                 if stopped or self.meter.seconds - saved > self.checkpoint_every:
-                    self.save()
+                    whole = self.save()
                     saved = self.meter.seconds
                     if stopped:
-                        raise Interrupted(
-                            f"stopped at step {self.at.step}; all is saved: the same command goes on from there"
-                        )
-            if self.at.evaluated == 0 or self.at.best_step != self.at.step:
+                        said = "all is saved" if whole else "this step could not be saved, an earlier one may be"
+                        raise Interrupted(f"stopped at step {self.at.step}; {said}: the same command goes on")
+            if self.at.judged != self.at.step:
                 self._judge(1.0)
         self.save()
         return self.best or self.weights()
@@ -208,6 +208,7 @@ class Loop:
     def _judge(self, progress: float) -> bool:
         """Evaluate; keep the best weights; False if the run should end."""
         loss = self.evaluate()
+        self.at.judged = self.at.step
         self.at.evaluated = max(self.at.evaluated + 1, int(progress * self.training.evaluations))
         self.log("val", loss=loss)
         better = loss < self.at.best - 1e-4 * abs(self.at.best) if math.isfinite(self.at.best) else math.isfinite(loss)
@@ -220,7 +221,7 @@ class Loop:
             return True
         if progress < 1 - self.training.cooldown:
             self.watch.say(f"no progress since step {self.at.best_step}: cooling down early")
-            self.pace.shorten(progress, self.training.cooldown)
+            self.pace.shorten(progress, self.training.cooldown, self.begun)
             self.at.stale = 0
             return True
         self.watch.say(f"no progress since step {self.at.best_step}: ending early with the best weights")
@@ -229,8 +230,12 @@ class Loop:
     def log(self, split: str, **values: float) -> None:
         """A row in metrics.jsonl."""
         row = {"phase": self.name, "step": self.at.step, "seconds": round(self.meter.seconds, 3), "split": split}
-        with (self.folder / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps({**row, **{k: v if math.isfinite(v) else None for k, v in values.items()}}) + "\n")
+        line = json.dumps({**row, **{k: v if math.isfinite(v) else None for k, v in values.items()}}) + "\n"
+        try:
+            with (self.folder / "metrics.jsonl").open("a") as file:
+                file.write(line)
+        except OSError as error:
+            self.watch.say(f"cannot write metrics.jsonl: {error.strerror}; training goes on")
 
     # ----------------------------------------------------------------------------------------------------- its state
 
@@ -239,13 +244,14 @@ class Loop:
         """Where this phase keeps its checkpoints."""
         return self.folder / "checkpoints" / self.name
 
-    def save(self) -> None:
+    def save(self) -> bool:
         """A checkpoint; a full disk is said and does not end the run: the last one stays, the next may fit."""
         tensors = {f"turn.{name}.{k}": v for name, flat in self.flats.items() for k, v in flat.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in self.best.items()}
         facts = {
             "at": vars(self.at) | {"best": self.at.best if math.isfinite(self.at.best) else None},
             "total": self.pace.total,
+            "timed": self.pace.timed,
             "begun": self.begun,
             "seconds": self.meter.seconds,
             "kwh": self.meter.kwh,
@@ -254,11 +260,14 @@ class Loop:
             checkpoint.save(self.place, self.at.step, tensors, facts)
         except GenusError as error:
             self.watch.say(f"{error}; training goes on")
+            return False
+        return True
 
     def resume(self) -> None:
         """From the newest whole checkpoint, if there is one; later rows of metrics.jsonl are dropped."""
         found = checkpoint.latest(self.place)
         if found is None:
+            trim(self.folder / "metrics.jsonl", self.name, -1)  # of a run that was killed before it had saved anything
             return
         tensors, facts = found
         for name, flat in self.flats.items():
@@ -266,22 +275,25 @@ class Loop:
             flat.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         self.best = {k.removeprefix("best."): v for k, v in tensors.items() if k.startswith("best.")}
         self.at = Progress(**{**facts["at"], "best": math.inf if facts["at"]["best"] is None else facts["at"]["best"]})
-        self.pace.total, self.begun = facts["total"], facts["begun"]
+        # The budget it began with: its schedule is half run.
+        self.pace.total, self.pace.timed, self.begun = facts["total"], facts["timed"], facts["begun"]
         self.meter = Meter(facts["seconds"], facts["kwh"])
         self.watch.say(f"resuming at step {self.at.step}")
         trim(self.folder / "metrics.jsonl", self.name, self.at.step)
 
 
 def trim(path: Path, phase: str, step: int) -> None:
-    """Drop the rows of `phase` after `step`, and a torn last line."""
+    """Drop the rows of `phase` after `step`, and torn lines."""
     from genus import files
 
+    if not path.exists():
+        return
     kept = []
-    for line in path.read_text().splitlines() if path.exists() else ():
+    for line in path.read_text().splitlines():
         try:
             row: Mapping[str, Any] = json.loads(line)
         except ValueError:
-            break
+            continue
         if row["phase"] != phase or row["step"] <= step:
             kept.append(line + "\n")
     files.write(path, "".join(kept))

@@ -22,9 +22,12 @@ _COUNTERS = Path("/sys/class/powercap")
 def _counter() -> float | None:
     """Joules of all packages since some start, or None."""
     total, any_ = 0.0, False
-    for file in _COUNTERS.glob("intel-rapl:[0-9]*/energy_uj"):
+    for zone in _COUNTERS.glob("intel-rapl:*"):
         try:
-            total += int(file.read_text()) / 1e6
+            # A package holds its cores and graphics, which have zones of their own; its memory stands beside it.
+            if not (zone / "name").read_text().startswith(("package", "dram")):
+                continue
+            total += int((zone / "energy_uj").read_text()) / 1e6
             any_ = True
         except (OSError, ValueError):
             return None

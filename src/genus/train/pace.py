@@ -25,10 +25,10 @@ class Pace:
         """0 at the start, 1 and more at the end."""
         return (seconds if self.timed else step) / self.total
 
-    def shorten(self, progress: float, cooldown: float) -> None:
-        """Begin the cooldown now: it then is the same part of the whole as it would have been."""
+    def shorten(self, progress: float, cooldown: float, begun: float = 0.0) -> None:
+        """Begin the cooldown now: it then is the same part of the whole as it would have been. begun: where 0 lies."""
         if progress < 1 - cooldown:
-            self.total *= max(progress, 1e-9) / (1 - cooldown)
+            self.total = begun + (self.total - begun) * max(progress, 1e-9) / (1 - cooldown)
             self.total = max(1.0, round(self.total)) if not self.timed else self.total
 
 

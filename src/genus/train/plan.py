@@ -7,11 +7,11 @@ has the rule that then decides). What was decided stands in plan.json, so that a
 from __future__ import annotations
 
 import math
+import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal, final
 
 import torch
@@ -20,6 +20,8 @@ from genus import files
 from genus.core import Batch, Codec, Objective
 from genus.data.cache import Cache
 from genus.data.source import SourceConfig
+from genus.errors import GenusError
+from genus.parts import restored
 from genus.recipe import Phase
 from genus.run import assemble, parameters
 from genus.train.budget import Budget
@@ -53,7 +55,9 @@ class Plan:
     def read(path: Path) -> Plan:
         """What `json` gave."""
         data = files.read_json(path)
-        return Plan(**{**data, "phase": Phase.model_validate(data["phase"])})
+        if not isinstance(data, dict) or set(data) != {f.name for f in fields(Plan)}:
+            raise GenusError(f"{path} is no plan; remove {path.parent} to plan anew")
+        return Plan(**{**data, "phase": restored(Phase, data["phase"], path)})
 
 
 def compiled(plan: Plan, objective: Objective) -> Loss:
@@ -102,7 +106,7 @@ class Bench:
             evaluation=nothing,
             pace=Pace(1000, timed=False),
             precision=self.kind,
-            folder=Path(TemporaryDirectory(prefix="genus-").name),
+            folder=Path(os.devnull),  # a probe writes nothing
             meter=Meter(),
             watch=Silent(),
             loss=loss or phase.objective.loss,
@@ -144,7 +148,7 @@ def planned(
         bench = replace(bench, kind=torch.float32)
     asked = None if budget.seconds is None else budget.seconds * share
     tried: list[dict[str, Any]] = []
-    if asked is not None and isinstance(phase.sizing, SizingConfig):
+    if asked is not None and isinstance(phase.sizing, SizingConfig) and phase.sizing.dials:
         phase, speed = _sized(phase, bench, cells, asked - meter.seconds, few, asked, tried, watch)
     else:
         speed = bench.speed(phase, few)

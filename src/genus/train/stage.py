@@ -6,9 +6,11 @@ it. Whatever was decided by measuring stands in the plan, so that a resumed run 
 
 from __future__ import annotations
 
+import fcntl
 import platform
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -19,7 +21,7 @@ from genus import files
 from genus.core import Batch
 from genus.data.dataset import Dataset
 from genus.data.source import SourceConfig
-from genus.errors import UsageError
+from genus.errors import GenusError, UsageError
 from genus.recipe import Phase, Recipe
 from genus.run import Run, assemble, parameters, save
 from genus.train.budget import Budget
@@ -46,7 +48,19 @@ def train(
     plan_only: size and forecast, then stop. confirm: asked with the forecast of a new plan; False ends it there.
     Raises `UsageError` if the folder holds a run of another recipe or dataset, `Interrupted` on Ctrl-C (state saved).
     """
-    watch = watch or Silent()
+    with _alone(folder):
+        return _train(recipe, dataset, folder, budget, watch or Silent(), plan_only, confirm)
+
+
+def _train(
+    recipe: Recipe,
+    dataset: Dataset,
+    folder: Path,
+    budget: Budget,
+    watch: Watch,
+    plan_only: bool,
+    confirm: Callable[[dict[str, Any]], bool] | None,
+) -> Run:
     corpus = _open(recipe, dataset, folder)
     run = Run(folder)
     if run.finished:
@@ -76,14 +90,32 @@ def train(
     return run
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """The right to write this run, which ends with the process whatever becomes of it."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        lock = (folder.parent / f".{folder.name}.lock").open("w")
+    except OSError as error:
+        raise GenusError(f"cannot write in {folder.parent}: {error.strerror}; choose another --home") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise GenusError(f"another process trains {folder}; wait for it, or choose another --name") from None
+        yield
+
+
 def _open(recipe: Recipe, dataset: Dataset, folder: Path) -> Corpus:
     """Write what the run stands on, or check that it is the same as before."""
     said = recipe.model_dump(mode="json")
-    if (folder / "recipe.json").exists():
+    path = str(dataset.path.absolute())
+    begun = any(folder.glob("plans/*/plan.json"))  # a run that was only thought of may still be another
+    if (folder / "recipe.json").exists() and begun:
         if files.read_json(folder / "recipe.json") != said:
             raise UsageError(f"{folder} holds a run of another recipe or other settings; choose another --name")
         data = files.read_json(folder / "data.json")
-        if data["path"] == str(dataset.path) and data["version"] <= dataset.version:
+        if data["path"] == path and data["version"] <= dataset.version:
             return Corpus(Dataset.open(dataset.path, data["version"]), data["digest"])
         raise UsageError(f"{folder} was trained on {data['path']} version {data['version']}; choose another --name")
     if dataset.count("status = 'kept' AND split = 'train'") == 0:
@@ -112,7 +144,7 @@ def _facts(recipe: Recipe, corpus: Corpus) -> dict[str, Any]:
             f"collect with --medium {recipe.media[0]}"
         )
     return {
-        "path": str(dataset.path),
+        "path": str(dataset.path.absolute()),
         "version": dataset.version,
         "digest": corpus.digest,
         "medium": max(media, key=lambda name: (media[name], name)),
@@ -171,10 +203,9 @@ def _phase(
         conditioner = None if phase.conditioner is None else phase.conditioner.fit(corpus.fields)
         phase = phase.but(codec=codec.save(stored.parent), conditioner=conditioner)
         plan = Plan(phase)
-    reads = () if phase.conditioner is None else phase.conditioner.reads
-    train = corpus.cache("train", codec, plan.phase.codec, reads)
+    train = corpus.cache("train", codec, plan.phase.codec, plan.phase.conditioner)
     split = "val" if corpus.dataset.count("status = 'kept' AND split = 'val'") else "train"
-    held = corpus.cache(split, codec, plan.phase.codec, reads)
+    held = corpus.cache(split, codec, plan.phase.codec, plan.phase.conditioner)
     if not stored.exists():
         plan = planned(plan, codec, source, train, budget, share, meter, watch)
         files.write_json(folder / "forecast.json", plan.forecast)
@@ -193,6 +224,9 @@ def _phase(
         return islice(source.once(held, codec, size), plan.evaluation)
 
     seconds = None if budget.seconds is None else budget.seconds * share
+    if seconds is not None and meter.seconds > 0.8 * seconds:
+        watch.say(f"preparing took {meter.seconds:.0f} s: the run goes on beyond its budget for a quarter of that")
+        seconds = 1.25 * meter.seconds
     pace = Pace(seconds if seconds is not None else max(1, round((budget.steps or 1) * share)), seconds is not None)
     loop = Loop(
         name=phase.name,
