@@ -71,8 +71,8 @@ def test_the_order_of_items_and_of_batches_does_not_matter(
     made: Make, rows: Read, prose: Prose, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = made(*((f"{i}.txt", prose(i // 3, 60 + i)) for i in range(30)))
-    monkeypatch.setattr("genus.clean.rows.SMALL", 500)
-    monkeypatch.setattr("genus.clean.rows._READ", 2000)
+    monkeypatch.setattr("genus.clean.rows.TIERS", (400, 500, 1 << 62))
+    monkeypatch.setattr("genus.clean.rows.READ", 2000)
     small = clean(path)
     state = rows(path)
     monkeypatch.undo()

@@ -217,9 +217,10 @@ class Ip(Mask):
                 continue  # a number among numbers, as in drawings; a version
             if len(said) > 7 and self._is(said):
                 out.append(Span(found.start(), found.end(), self.mark))
+        reach = 0
         for found in _COLONS.finditer(text) if text.count(":") > 2 else ():
             start = found.start()
-            if out and start < out[-1].stop:
+            if start < reach:
                 continue
             while start > 0 and found.start() - start < 40 and text[start - 1] in _HEX:
                 start -= 1
@@ -227,7 +228,8 @@ class Ip(Mask):
             before, after = text[start - 1 : start], text[start + len(said) : start + len(said) + 1]
             apart = not (before.isalnum() or before == "_" or after.isalnum() or after == "_")
             if apart and said.count(":") >= 3 and any(map(str.isdigit, said)) and self._is(said):
-                out.append(Span(start, start + len(said), self.mark))
+                reach = start + len(said)
+                out.append(Span(start, reach, self.mark))
         return out
 
     def _is(self, said: str) -> bool:

@@ -35,9 +35,9 @@ att det som är på и не на что в он как это
 FUNCTION = hashed(_FUNCTION.split())
 #: What stands on web pages around their text.
 _PHRASES = """
-privacy policy|terms of use|terms of service|cookie|sign in|sign up|log in|login|all rights reserved|click here
-|read more|subscribe|newsletter|contact us|add to cart|skip to content|skip to main|javascript|©|http://|https://|www.|share this
-|share on|menu|sitemap|next page|leave a reply|leave a comment|related posts|related articles|powered by
+privacy policy|terms of use|terms of service|cookie|sign in|sign up|log in|login|all rights reserved|click here|
+read more|subscribe|newsletter|contact us|add to cart|skip to content|skip to main|javascript|©|http://|https://|www.|
+share this|share on|menu|sitemap|next page|leave a reply|leave a comment|related posts|related articles|powered by
 """
 SIGNS = tuple(phrase.strip() for phrase in _PHRASES.split("|"))
 _POLICY = re.compile(

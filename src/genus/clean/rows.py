@@ -18,9 +18,10 @@ __all__ = ["COLUMNS", "PLACES", "Rows", "piles", "printed"]
 COLUMNS = ("status", "reason", "cleaned", "language", "group", "split", "notes")
 PLACES = ("", "train", "val", "test")
 WHERE = "status IN ('kept', 'removed')"
-#: Content of rows up to this size is read 256 rows at a time, beyond it a few.
-SMALL = 1 << 17
-_READ = 16 << 20
+#: Content is read in three passes by size, so that one large row does not make batches of small ones short; a batch
+#: holds at most `READ` bytes (one row may be larger), which is also what the arrays of words are cut for.
+TIERS = (1 << 14, 1 << 18, 1 << 62)
+READ = 4 << 20
 
 
 @final
@@ -92,15 +93,17 @@ def _key(text: str) -> int:
 
 def piles(data: Dataset, rows: Rows, columns: Sequence[str]) -> Iterator[tuple[Any, Any]]:
     """(places in `rows`, a record batch) with content, over all rows; small ones first, many at a time."""
-    for big in (False, True):
-        places = np.flatnonzero((rows.size > SMALL) == big)
-        if not len(places):
-            continue
-        where = f"{WHERE} AND size {'>' if big else '<='} {SMALL}"
-        at = 0
-        for batch in data.scan(columns, where, batch=max(1, min(256, _READ // int(rows.size[places].max() or 1)))):
-            yield places[at : at + batch.num_rows], batch
-            at += batch.num_rows
+    least = -1
+    for most in TIERS:
+        places = np.flatnonzero((rows.size > least) & (rows.size <= most))
+        if len(places):
+            where = f"{WHERE} AND size > {least} AND size <= {most}"
+            count = max(1, min(256, READ // max(1, int(rows.size[places].max()))))
+            at = 0
+            for batch in data.scan(columns, where, batch=count):
+                yield places[at : at + batch.num_rows], batch
+                at += batch.num_rows
+        least = most
 
 
 def printed(values: Sequence[Any]) -> int:
