@@ -10,8 +10,7 @@ Knows no loss and no fixed size. Reads no tokens, neither as x nor as a conditio
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from itertools import islice
+from itertools import accumulate, pairwise
 from typing import Literal, Self, final
 
 import torch
@@ -24,7 +23,7 @@ from genus.errors import UsageError
 from genus.networks.attention import attend
 from genus.networks.transformer import clocked
 
-Mods = Iterator[Tensor]  # [B, 1 ..., C] each, in the order in which blocks ask
+Mods = list[Tensor]  # [B, 1 ..., C] each: shift and scale of one normalisation after another
 
 
 class ConvolutionalConfig(NetworkConfig):
@@ -93,11 +92,11 @@ def spread(x: Tensor, side: int) -> Tensor:
     return x.permute(order).reshape(x.shape[0], *(d * side for d in dims), -1)
 
 
-def modulated(x: Tensor, mods: Mods) -> Tensor:
+def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """Each sample over its root mean square, times 1 + scale, plus shift: one pass over x."""
     norm = torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float32)
-    scale = (math.sqrt(x[0].numel()) / (norm + 1e-3)).to(x.dtype)
-    return torch.addcmul(next(mods), x, (1 + next(mods)) * scale.view(-1, *(1,) * (x.dim() - 1)))
+    size = (math.sqrt(x[0].numel()) / (norm + 1e-3)).to(x.dtype)
+    return torch.addcmul(shift, x, (1 + scale) * size.view(-1, *(1,) * (x.dim() - 1)))
 
 
 def weight(*shape: int) -> nn.Parameter:
@@ -117,8 +116,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, mods: Mods) -> Tensor:
         """[B, *dims, C] -> the same."""
-        h = convolve(F.silu(modulated(x, mods)), self.first)
-        return x + convolve(F.silu(modulated(h, mods)), self.second)
+        h = convolve(F.silu(modulated(x, mods[0], mods[1])), self.first)
+        return x + convolve(F.silu(modulated(h, mods[2], mods[3])), self.second)
 
 
 @final
@@ -134,7 +133,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mods: Mods) -> Tensor:
         """[B, *dims, C] -> the same."""
-        h = F.linear(modulated(x, mods), self.qkv)
+        h = F.linear(modulated(x, mods[0], mods[1]), self.qkv)
         q, k, v = h.reshape(x.shape[0], -1, 3, self.heads, x.shape[-1] // self.heads).unbind(2)
         q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
         return x + F.linear(attend(q, k, v, causal=False).reshape(x.shape), self.out)
@@ -173,7 +172,9 @@ class Convolutional(Network):
             *centre,
             *(b for i in reversed(range(deep)) for b in blocks(i, config.up[i])),
         ]
-        self.sizes = [size for block in order for size in block.mods] + [widths[0]] * 2
+        self.numbers = [*config.down[:-1], len(centre), *reversed(config.up[:-1])]  # of blocks between changes of scale
+        self.sizes = [size for block in order for size in block.mods] + [widths[0]] * 2  # of modulations
+        self.bounds = list(accumulate([*(len(block.mods) for block in order), 2], initial=0))
         self.blocks = nn.ModuleList(order)
         self.shrink = nn.ModuleList(nn.Linear(widths[i] * 2**axes, widths[i + 1]) for i in range(deep))
         self.grow = nn.ModuleList(nn.Linear(widths[i + 1], widths[i] * 2**axes) for i in range(deep))
@@ -189,33 +190,34 @@ class Convolutional(Network):
         """See `Network`."""
         config, full = self.config, x.shape[2:]
         if (cond.grid is None) != (self.roads.grid is None):
-            said = "none" if cond.grid is None else "one"
-            raise UsageError(f"this network was built for {self.roads.grid or 'no'} grid channels and was given {said}")
+            given = "none" if cond.grid is None else "one"
+            raise UsageError(
+                f"this network was built for {self.roads.grid or 'no'} grid channels and was given {given}"
+            )
         x = x if cond.grid is None else torch.cat([x, cond.grid.to(x.dtype)], dim=1)
         side = config.patch * 2 ** len(self.shrink)
         x = F.pad(x.to(self.enter.dtype), [p for d in reversed(full) for p in (0, -d % side)])
         mods = self.moods(t, cond.vector, x)
         h = convolve(gather(x.movedim(1, -1), config.patch), self.enter)
-        blocks, passed = iter(self.blocks), list[Tensor]()
-        for i, shrink in enumerate(self.shrink):
-            for block in islice(blocks, config.down[i]):
-                h = block(h, mods)
-            passed.append(h)
-            h = shrink(gather(h, 2))
-        for block in islice(blocks, config.down[-1] + config.attention + config.up[-1]):
-            h = block(h, mods)
-        for i in reversed(range(len(self.grow))):
-            h = spread(self.grow[i](h), 2) + passed.pop()
-            for block in islice(blocks, config.up[i]):
-                h = block(h, mods)
-        h = convolve(F.silu(modulated(h, mods)), self.leave) + self.bias
+        passed: list[Tensor] = []
+        at, deep = 0, len(self.shrink)
+        for i, number in enumerate(self.numbers):
+            if i > deep:
+                h = spread(self.grow[2 * deep - i](h), 2) + passed.pop()
+            for block, said in zip(self.blocks[at : at + number], mods[at : at + number], strict=True):
+                h = block(h, said)
+            at += number
+            if i < deep:
+                passed.append(h)
+                h = self.shrink[i](gather(h, 2))
+        h = convolve(F.silu(modulated(h, *mods[-1])), self.leave) + self.bias
         y = spread(h, config.patch).movedim(-1, 1).float()
         for axis, size in enumerate(full):
             y = y.narrow(2 + axis, 0, size)
         return y
 
-    def moods(self, t: Tensor | None, vector: Tensor | None, x: Tensor) -> Mods:
-        """What time and vector say to each normalisation, in the order in which they are met."""
+    def moods(self, t: Tensor | None, vector: Tensor | None, x: Tensor) -> list[Mods]:
+        """What time and vector say to each block, in order, and to the exit."""
         said = torch.zeros(x.shape[0], self.modulate.in_features, dtype=x.dtype)
         if self.clock is not None:
             if t is None:
@@ -226,4 +228,5 @@ class Convolutional(Network):
                 raise UsageError("this network was built for a condition vector and was given none")
             said = said + self.vector(vector.to(x.dtype))
         parts = self.modulate(F.silu(said)).split(self.sizes, dim=1)
-        return iter([part.view(part.shape[0], *(1,) * (x.dim() - 2), -1) for part in parts])
+        views = [part.view(part.shape[0], *(1,) * (x.dim() - 2), -1) for part in parts]
+        return [views[i:j] for i, j in pairwise(self.bounds)]

@@ -54,13 +54,16 @@ def along(t: Tensor, x: Tensor) -> Tensor:
 class Flow(Objective):
     """Mean squared error per cell.
 
-    output: what the network says. weight: of which error the loss is the square; the velocity's stops growing below
+    output: what the network says. `residual` is what the best linear guess from x_t leaves of x, at unit scale, for
+    data of standard deviation `scale` (Karras et al. 2022, arXiv 2206.00364, in these coordinates): near the data it
+    need not learn to repeat x_t. weight: of which error the loss is the square; the velocity's stops growing below
     t = `floor`. mean, spread: of the logit of the times; a higher mean gives more noise.
     """
 
     kind: Literal["objectives.flow"] = "objectives.flow"
     family: ClassVar[str] = "flow"
-    output: Literal["x", "velocity"] = "x"
+    output: Literal["x", "velocity", "residual"] = "residual"
+    scale: float = Field(0.5, gt=0)
     weight: Literal["x", "velocity"] = "velocity"
     floor: float = Field(0.05, gt=0, lt=1)
     mean: float = 0.0
@@ -105,8 +108,13 @@ class Flow(Objective):
             raise UsageError(
                 f"{self.kind} needs continuous cells, but this space has a vocabulary; choose a codec of x"
             )
-        said: Tensor = net(x, t, cond).float()
-        return said if self.output == "x" else x - along(t, x) * said
+        s = along(t, x)
+        if self.output != "residual":
+            said: Tensor = net(x, t, cond).float()
+            return said if self.output == "x" else x - s * said
+        size = ((1 - s) ** 2 * self.scale**2 + s**2).sqrt()  # of x_t
+        rest: Tensor = net(x / size, t, cond).float()
+        return (1 - s) * self.scale**2 / size**2 * x + s * self.scale / size * rest
 
 
 @final
