@@ -15,7 +15,7 @@ import json
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
@@ -23,29 +23,17 @@ import numpy as np
 import pyarrow as pa
 
 from genus.clean.exact import ExactDuplicates
-from genus.clean.rows import COLUMNS, PLACES, Rows, noted, piles, printed
-from genus.clean.rule import Judge, Mask, Note, Pile, Rule, Span, Twins, apart, replaced
+from genus.clean.rows import COLUMNS, PLACES, Rows, printed
+from genus.clean.rule import Rule, Twins
 from genus.clean.twins import Found, Shelf, Table, groups, settle
 from genus.clean.usual import usual
+from genus.clean.work import EXAMPLES, Work, first_pass
 from genus.data.dataset import SCHEMA, Dataset
 from genus.errors import UsageError
-from genus.media import MEDIA, Damaged
+from genus.media import MEDIA
 from genus.parts import Part
 
 __all__ = ["Cleaned", "clean"]
-
-EXAMPLES = 5
-#: What a row of the file between the passes holds.
-_WAITING = pa.schema(
-    [
-        pa.field("place", pa.int64()),
-        pa.field("reason", pa.string()),
-        pa.field("detail", pa.string()),
-        pa.field("cleaned", pa.large_binary()),
-        pa.field("language", pa.string()),
-        pa.field("notes", pa.string()),
-    ]
-)
 
 
 @final
@@ -73,40 +61,6 @@ class Cleaned:
         }
 
 
-@final
-@dataclass
-class _Work:
-    """One cleaning while it runs."""
-
-    data: Dataset
-    rows: Rows
-    rules: dict[str, list[Rule]]  # by medium
-    names: list[str]
-    undo: frozenset[str]
-    prints: np.ndarray[Any, Any]
-    gone: np.ndarray[Any, Any]  # bool: removed by a judge
-    undone: dict[int, set[str]] = field(default_factory=dict)
-    shelves: dict[Twins, tuple[Shelf, list[Any]]] = field(default_factory=dict)
-    removed: Counter[str] = field(default_factory=Counter)
-    masked: Counter[str] = field(default_factory=Counter)
-    noted: Counter[str] = field(default_factory=Counter)
-    told: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
-
-    def spared(self, place: int, rule: str) -> bool:
-        """Whether this rule leaves the row alone because someone undid it, now or earlier."""
-        if rule in self.undo:
-            self.undone.setdefault(place, set()).add(rule)
-        return rule in self.undone.get(place, ())
-
-    def tell(self, rule: str, place: int, said: str) -> None:
-        """Keep an example; in the end the first few of the dataset's order remain."""
-        told = self.told.setdefault(rule, [])
-        told.append((place, said))
-        if len(told) > 8 * EXAMPLES:
-            told.sort()
-            del told[EXAMPLES:]
-
-
 def clean(
     dataset: Path,
     rules: Sequence[Part] = (),
@@ -129,10 +83,10 @@ def clean(
     if unknown:
         raise UsageError(f"no rule here is called {', '.join(map(repr, unknown))}; the rules are: {', '.join(names)}")
     n = len(rows)
-    work = _Work(data, rows, chosen, names, frozenset(undo), np.zeros(n, np.uint64), np.zeros(n, bool))
+    work = Work(data, rows, chosen, names, frozenset(undo), np.zeros(n, np.uint64), np.zeros(n, bool))
     try:
         with tempfile.TemporaryFile(dir=data.path.parent) as file:
-            _first(work, file, progress)
+            first_pass(work, file, progress)
             twins, rank = _twins(work)
             group = groups(n, *_edges(twins, work.gone, rank))
             _second(work, file, twins, group, rank)
@@ -163,116 +117,10 @@ def _chosen(rules: Sequence[Part], media: Sequence[str]) -> dict[str, list[Rule]
     return chosen
 
 
-# --------------------------------------------------------------------------------------------------------- first pass
-
-
-def _first(work: _Work, file: Any, progress: Callable[[int, int], None] | None) -> None:
-    """Each content once: judged, masked, noted, shelved."""
-    done = 0
-    columns = ["id", "medium", "content", "origin", *COLUMNS]
-    with pa.ipc.new_file(pa.PythonFile(file, "w"), _WAITING) as writer:
-        for places, batch in piles(work.data, work.rows, columns):
-            given = batch.to_pylist()
-            out: list[dict[str, Any]] = []
-            for medium in dict.fromkeys(row["medium"] for row in given):
-                some = [i for i, row in enumerate(given) if row["medium"] == medium]
-                out += _pile(work, medium, [int(places[i]) for i in some], [given[i] for i in some])
-            writer.write_batch(pa.RecordBatch.from_pylist(out, schema=_WAITING))
-            done += len(given)
-            if progress is not None:
-                progress(done, len(work.rows))
-
-
-def _pile(work: _Work, medium: str, places: list[int], given: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Some rows of one medium through its rules."""
-    out: list[dict[str, Any]] = []
-    for place, row in zip(places, given, strict=True):
-        work.prints[place] = printed([row[name] for name in COLUMNS])
-        notes = noted(row["notes"])
-        if notes.get("undone"):
-            work.undone[place] = set(notes["undone"])
-        kept = {key: value for key, value in notes.items() if key not in work.names and key != "undone"}
-        out.append({"place": place, "reason": None, "detail": None, "cleaned": None, "language": None, "notes": kept})
-
-    def remove(i: int, rule: str, why: str) -> None:
-        out[i].update(reason=rule, detail=why)
-        work.gone[places[i]] = True
-        work.removed[rule] += 1
-        work.tell(rule, places[i], f"{given[i]['origin']}: {why}")
-
-    items: list[Any] = []
-    left: list[int] = []
-    for i, row in enumerate(given):
-        try:
-            items.append(MEDIA[medium].read(row["content"]))
-            left.append(i)
-        except Damaged as error:
-            remove(i, "broken", str(error))
-    pile = Pile(medium, items, [given[i]["origin"] for i in left])
-    for rule in work.rules[medium]:
-        if isinstance(rule, Judge):
-            for at, why in sorted(rule.judge(pile).items()):
-                i = left[at]
-                if out[i]["reason"] is None and not work.spared(places[i], rule.name):
-                    remove(i, rule.name, why)
-        elif isinstance(rule, Note):
-            for i, word in zip(left, rule.note(pile), strict=True):
-                if word is not None and rule.name not in work.undone.get(places[i], ()):
-                    out[i]["language"] = word
-                    work.noted[rule.name] += 1
-    _mask(work, pile, left, places, given, out)
-    stay = [at for at, i in enumerate(left) if out[i]["reason"] is None]
-    for rule in work.rules[medium]:
-        if isinstance(rule, Twins) and rule.width:
-            _shelve(work, rule, pile, stay, [places[i] for i in left])
-    for row in out:
-        row["notes"] = json.dumps(row["notes"], sort_keys=True, ensure_ascii=False)
-    return out
-
-
-def _mask(work: _Work, pile: Pile, left: Sequence[int], places: Any, given: Any, out: list[dict[str, Any]]) -> None:
-    """Replace what the masks find in the items that stay."""
-    spans: dict[int, list[Span]] = {}
-    marks: dict[int, dict[str, str]] = {}
-    for rule in work.rules[pile.medium]:
-        if not isinstance(rule, Mask):
-            continue
-        for at in rule.among(pile):
-            i = left[at]
-            if out[i]["reason"] is not None:
-                continue
-            found = apart(rule.spans(pile.items[at]), spans.get(at, ()))
-            if found and not work.spared(places[i], rule.name):
-                spans.setdefault(at, []).extend(found)
-                marks.setdefault(at, {})[rule.name] = found[0].mark
-                out[i]["notes"][rule.name] = len(found)
-                work.masked[rule.name] += 1
-    for at, some in spans.items():
-        i = left[at]
-        said = replaced(pile.items[at], some)
-        out[i]["cleaned"] = MEDIA[pile.medium].write(said)
-        for name, mark in marks[at].items():
-            where = said.find(mark)  # in the masked text: an example must not repeat what was masked
-            if where >= 0:
-                shown = " ".join(said[max(0, where - 24) : where + len(mark) + 16].split())
-                work.tell(name, places[i], f"{given[i]['origin']}: …{shown}…")
-
-
-def _shelve(work: _Work, rule: Twins, pile: Pile, stay: list[int], places: list[int]) -> None:
-    """The records of the items that stay."""
-    if rule not in work.shelves:
-        work.shelves[rule] = (Shelf(rule.width, work.data.path.parent), [])
-    shelf, where = work.shelves[rule]
-    records, fit = rule.record(pile)
-    some = np.array([at for at in stay if fit[at]], np.int64)
-    shelf.add(records[some])
-    where.append(np.array(places, np.int64)[some])
-
-
 # -------------------------------------------------------------------------------------------------------------- twins
 
 
-def _twins(work: _Work) -> tuple[list[tuple[Twins, Found]], Any]:
+def _twins(work: Work) -> tuple[list[tuple[Twins, Found]], Any]:
     """The pairs each rule finds, as places in the rows, and the rows' ranks."""
     rows = work.rows
     rank = rows.rank()
@@ -293,7 +141,7 @@ def _twins(work: _Work) -> tuple[list[tuple[Twins, Found]], Any]:
     return out, rank
 
 
-def _reader(work: _Work, places: Any) -> Callable[[Sequence[int]], dict[int, Any]]:
+def _reader(work: Work, places: Any) -> Callable[[Sequence[int]], dict[int, Any]]:
     """Decodes the items at some places of a table."""
 
     def read(some: Sequence[int]) -> dict[int, Any]:
@@ -317,7 +165,7 @@ def _edges(twins: Sequence[tuple[Twins, Found]], gone: Any, rank: Any) -> tuple[
 # -------------------------------------------------------------------------------------------------------- second pass
 
 
-def _second(work: _Work, file: Any, twins: Sequence[tuple[Twins, Found]], group: Any, rank: Any) -> None:
+def _second(work: Work, file: Any, twins: Sequence[tuple[Twins, Found]], group: Any, rank: Any) -> None:
     """Settle who stays, then write the rows that differ."""
     rows, gone = work.rows, work.gone.copy()
     why: dict[int, tuple[str, int, float]] = {}
@@ -342,7 +190,7 @@ def _second(work: _Work, file: Any, twins: Sequence[tuple[Twins, Found]], group:
         work.data.update(_changed(work, reader, why, group, first))
 
 
-def _origins(work: _Work, why: dict[int, tuple[str, int, float]]) -> dict[int, str]:
+def _origins(work: Work, why: dict[int, tuple[str, int, float]]) -> dict[int, str]:
     """The names of the first few items that went, and of their twins."""
     wanted: dict[str, int] = {}
     seen: Counter[str] = Counter()
@@ -361,7 +209,7 @@ def _hex(value: Any) -> str:
     return bytes(value).ljust(16, b"\0").hex()  # numpy drops zeros at the end of S16
 
 
-def _changed(work: _Work, reader: Any, why: Any, group: Any, first: Any) -> Iterator[pa.RecordBatch]:
+def _changed(work: Work, reader: Any, why: Any, group: Any, first: Any) -> Iterator[pa.RecordBatch]:
     """The rows whose values in `COLUMNS` differ from what the dataset has."""
     rows = work.rows
     schema = pa.schema([SCHEMA.field(name) for name in ("id", *COLUMNS)])
