@@ -117,9 +117,9 @@ def test_resumed_is_undisturbed_bit_for_bit(optimiser, precision):
 
 def test_a_state_of_other_weights_is_refused():
     flat = Flat(Layers(), Training())
-    with pytest.raises(GenusError, match="recipe"):
+    with pytest.raises(GenusError, match=r"recipe"):
         flat.load_state_dict(Flat(small(), Training()).state_dict())
-    with pytest.raises(GenusError, match="ema"):
+    with pytest.raises(GenusError, match=r"ema"):
         Flat(Layers(), Training(ema=0.1)).load_state_dict(flat.state_dict())
 
 
@@ -147,7 +147,7 @@ def test_a_turn_trains_what_it_was_given_and_leaves_the_rest():
     assert torch.equal(net.embed.weight, frozen)
     assert "embed.weight" not in flat.averaged()
     net.requires_grad_(False)
-    with pytest.raises(GenusError, match="frozen"):
+    with pytest.raises(GenusError, match=r"frozen"):
         Flat(net, Training())
 
 

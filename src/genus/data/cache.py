@@ -68,17 +68,27 @@ def encoded(
 ) -> Cache:
     """The cache under `home` for `key`, made from `records()` if it is not there yet. Raises `GenusError` if empty."""
     folder = home / hashlib.sha256(key.encode()).hexdigest()[:20]
-    if not (folder / "index.json").exists():
+    if not _whole(folder):
         part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
         try:
             _fill(part, codec, records, progress)
-            shutil.rmtree(folder, ignore_errors=True)
-            os.replace(part, folder)
+            if not _whole(folder):  # another process may have been quicker, and may be reading it
+                shutil.rmtree(folder, ignore_errors=True)
+                os.replace(part, folder)
         except OSError as error:
             raise GenusError(f"cannot write the encoded data to {home}: {error.strerror or error}") from error
         finally:
             shutil.rmtree(part, ignore_errors=True)
     return _read(folder)
+
+
+def _whole(folder: Path) -> bool:
+    """Whether the cache is there and no file of it was cut short."""
+    try:
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        return int(index["bytes"]) == (folder / "cells.bin").stat().st_size
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _fill(
@@ -106,18 +116,20 @@ def _fill(
                 progress(len(ids))
         out.flush()
         os.fsync(out.fileno())
+        size = out.tell()
     index = {"ids": ids, "starts": starts, "fields": fields, "dtype": kind, "tail": tail, "streams": codec.streams}
+    index["bytes"] = size
     files.write(part / "index.json", json.dumps(index))
 
 
-def _groups(records: Iterator[Encodable], most: int = 64, most_text: int = 1 << 22) -> Iterator[list[Encodable]]:
+def _groups(records: Iterator[Encodable], most: int = 64, most_cells: int = 1 << 22) -> Iterator[list[Encodable]]:
     """A few items at a time, few enough that memory stays flat."""
     group: list[Encodable] = []
     size = 0
     for record in records:
         group.append(record)
-        size += len(record[1])
-        if len(group) >= most or size >= most_text:
+        size += getattr(record[1], "size", None) or len(record[1])  # numbers of a picture, characters of a text
+        if len(group) >= most or size >= most_cells:
             yield group
             group, size = [], 0
     if group:

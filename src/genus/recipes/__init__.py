@@ -30,8 +30,8 @@ def find(name: str) -> Recipe:
     """The recipe of this name. Raises `UsageError` that lists what there is."""
     if name not in names():
         close = get_close_matches(name, names(), 1)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise UsageError(f"there is no recipe {name!r}{hint} There are: {', '.join(names())}")
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise UsageError(f"there is no recipe {name!r}{hint}; there are: {', '.join(names())}")
     recipe: Recipe = import_module(f"genus.recipes.{name.replace('-', '_')}").RECIPE
     return recipe
 
@@ -71,9 +71,12 @@ def _in_recipe(recipe: Recipe, keys: Sequence[str], value: Any, setting: str) ->
     phase = phases[name]
     if inside[0] in phase.nets:
         inside = ["nets", *inside]
+    phase = _set(phase, inside, value, setting)
     if inside[0] == "nets" and phase.sizing is not None:
         phase = _set(phase, ["sizing", "dials"], (), setting)
-    phases[name] = _set(phase, inside, value, setting)
+    if inside == ["training", "batch"] and phase.sizing is not None:  # what was asked for is not sized either
+        phase = _set(phase, ["sizing", "batch"], (value, value), setting)
+    phases[name] = phase
     return recipe.but(phases=tuple(phases.values()))
 
 
@@ -89,7 +92,7 @@ def _set(at: Any, keys: Sequence[str], value: Any, setting: str) -> Any:
         return at.but(**{key: _set(getattr(at, key), rest, value, setting)})
     if isinstance(at, Mapping) and key in at:
         return {**at, key: _set(at[key], rest, value, setting)}
-    if isinstance(at, tuple) and rest:
+    if isinstance(at, tuple) and rest and all(isinstance(part, Part) for part in at):
         named = {getattr(part, "name", None) or part.kind.rsplit(".", 1)[-1]: i for i, part in enumerate(at)}
         if key in named:
             return tuple(_set(p, rest, value, setting) if i == named[key] else p for i, p in enumerate(at))

@@ -15,9 +15,9 @@ constants of a recipe are its own: they were fitted on small runs of it.
 from __future__ import annotations
 
 import math
-from typing import Literal, final
+from typing import Annotated, Literal, Self, final
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from genus.parts import Part
 
@@ -29,15 +29,21 @@ class SizingConfig(Part):
     """
 
     kind: Literal["train.sizing"] = "train.sizing"
-    dials: tuple[int, ...] = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20)
+    dials: tuple[Annotated[int, Field(ge=1)], ...] = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20)
     unit: int = Field(1, ge=1)
     floor: float = 1.82
     a: float = 482.0
     alpha: float = 0.348
     b: float = 2085.0
     beta: float = 0.366
-    repeat: float = 15.4
-    batch: tuple[int, int] = (8, 256)
+    repeat: float = Field(15.4, gt=0)
+    batch: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (8, 256)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.batch[0] > self.batch[1]:
+            raise ValueError(f"batch = {self.batch}: the least comes first")
+        return self
 
     def loss(self, weights: int, cells: float, different: int) -> float:
         """Predicted loss of a model of this size after so many cells, of which so many are different."""
