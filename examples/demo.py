@@ -25,18 +25,19 @@ from pathlib import Path
 from typing import Any
 
 
-def digits(folder: Path) -> int:
-    """1,797 grey 8x8 pictures as folder/CLASS/NUMBER.png."""
+def digits(folder: Path, most: int = 1797) -> int:
+    """Up to 1,797 grey 8x8 pictures as folder/CLASS/NUMBER.png; how many were written."""
     import numpy as np
     from PIL import Image
     from sklearn.datasets import load_digits
 
     data = load_digits()
-    for i, (picture, label) in enumerate(zip(data.images, data.target, strict=True)):
+    chosen = list(zip(data.images, data.target, strict=True))[:most]
+    for i, (picture, label) in enumerate(chosen):
         place = folder / str(label)
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray((picture * 255 / 16).round().astype(np.uint8)).save(place / f"{i:04}.png")
-    return len(data.images)
+    return len(chosen)
 
 
 def manual(folder: Path) -> int:
@@ -91,7 +92,13 @@ def figures(run: Path) -> Iterator[str]:
         yield f"  {name} {metric['value']:.3g}{span}{better}{'; beside it: ' + beside if beside else ''}"
     used, asked = report["budget"]["used_s"], report["budget"]["asked_s"]
     spent = f", asked {asked:.0f} s" if asked else ""
-    yield f"  training took {used:.0f} s{spent}; {report['energy']['kwh'] * 1000:.1f} Wh ({report['energy']['method']})"
+    yield f"  training took {used:.0f} s{spent}; {report['energy']['kwh'] * 1000:.2g} Wh ({report['energy']['method']})"
+
+
+def gate(run: Path) -> str:
+    """Why a run was refused."""
+    report: dict[str, Any] = json.loads((run / "report.json").read_text(encoding="utf-8"))
+    return "; ".join(report["gate"]["reasons"])
 
 
 def main() -> None:
@@ -117,7 +124,7 @@ def main() -> None:
         if not (run / "report.json").exists():
             print(f"\n{name}: failed, see above")
             continue
-        print(f"\n{name}: {'deployed' if deployed else 'trained, but its gate refused it (see the report)'}")
+        print(f"\n{name}: {'deployed' if deployed else 'not deployed, its gate says: ' + gate(run)}")
         print("\n".join(figures(run)))
         print(f"  page: {run / 'report.html'}")
     peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
@@ -128,10 +135,12 @@ def main() -> None:
     print("Next, one of:")
     print(f"  {shown} generate digits 7 -n 4 {at}")
     print(f'  {shown} generate manual "The statement" {at}')
-    print(f"  {shown} serve digits manual {at}")
+    served = [name for name, deployed in done.items() if deployed]
+    if served:
+        print(f"  {shown} serve {' '.join(served)} {at}")
     print(f"  {shown} make A_FOLDER_OF_YOURS --budget 10m")
-    if not all(done.values()):
-        sys.exit(1)
+    if not all((home / "runs" / name / "report.json").exists() for name in done):
+        sys.exit("one of the two runs did not reach its report: see above")
 
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+#: What the parser raises: its own exception class, whichever copy of click this version of typer stands on.
+ASKED_WRONGLY: Any = typer.BadParameter.__mro__[2]
+
 Home = Annotated[Path | None, typer.Option(help="Where datasets/ and runs/ live (default: GENUS_HOME or ~/.genus).")]
 Json = Annotated[bool, typer.Option("--json", help="Print one result object and nothing else.")]
 Sources = Annotated[list[Path], typer.Argument(help="Files, folders, archives, tables or glob patterns.")]
@@ -490,11 +493,9 @@ def main() -> NoReturn:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
-    except Exception as error:
-        import click
-
-        if not isinstance(error, click.ClickException):
-            raise
+    except ASKED_WRONGLY as error:
+        if wants_json:
+            show({"error": error.format_message()})
         error.show()
         sys.exit(error.exit_code)
 
