@@ -9,7 +9,7 @@ from genus.core import Cond, Roads, Space
 from genus.errors import UsageError
 from genus.networks.convolutional import ConvolutionalConfig, convolve, gather, spread
 
-SMALL = ConvolutionalConfig(widths=(8, 16), head=8, attention=1)
+SMALL = ConvolutionalConfig(widths=(8, 16), down=(1, 2), up=(1, 0), head=8, attention=1, patch=2)
 
 
 def built(dims, config=SMALL, roads=Roads(), channels=2):
@@ -96,6 +96,11 @@ def test_the_dial_gives_a_ladder():
         net = ConvolutionalConfig().sized(dial).build(Space((8, 8), 1), Roads())
         sizes.append(sum(p.numel() for p in net.parameters()))
     assert all(b > 1.3 * a for a, b in pairwise(sizes))
+
+
+def test_pictures_come_in_as_patches_when_they_are_large():
+    for side, patch in ((28, 1), (32, 1), (64, 2), (128, 4)):
+        assert SMALL.but(patch=None).build(Space((side, side), 1), Roads()).patch == patch
 
 
 def test_layers_do_not_meet_on_equal_sizes_only():

@@ -87,7 +87,8 @@ def test_a_known_mixture_is_recovered(nets):
         mine = drawn[nearest == i]
         assert len(mine) / len(drawn) == pytest.approx(share, abs=0.05)
         assert (mine.mean(0) - CENTRES[i]).norm() < 0.08
-        assert mine.std(0).mean() == pytest.approx(SPREAD, abs=0.06)
+        radius = (mine - CENTRES[i]).norm(dim=1).median()  # the median: a few strays between the modes are no fault
+        assert float(radius) == pytest.approx(SPREAD * math.sqrt(2 * math.log(2)), rel=0.35)
 
 
 def test_the_measure_sees_a_flipped_velocity(nets):
@@ -149,7 +150,9 @@ def test_times_belong_to_their_sample_and_are_even():
 
 def picture_nets():
     torch.manual_seed(3)
-    net = ConvolutionalConfig(widths=(8, 16), head=8, attention=1).build(Space((8, 8), 1), Roads())
+    net = ConvolutionalConfig(widths=(8, 16), down=(1, 2), up=(1, 0), head=8, attention=1, patch=2).build(
+        Space((8, 8), 1), Roads()
+    )
     return nn.ModuleDict({"net": net})
 
 

@@ -23,6 +23,7 @@ from genus.errors import UsageError
 from genus.networks.attention import attend
 from genus.networks.transformer import clocked
 
+FINEST = 40  # cells a side, at most, where no patch is given
 Mods = list[Tensor]  # [B, 1 ..., C] each: shift and scale of one normalisation after another
 
 
@@ -30,16 +31,16 @@ class ConvolutionalConfig(NetworkConfig):
     """widths: channels of each scale, fine to coarse. down, up: residual blocks a scale on the way there and back.
 
     attention: layers on the coarsest scale, each after a block. head: channels of a head. patch: side of the patch that
-    is one cell of the finest scale. kernel: side of the convolutions, odd.
+    is one cell of the finest scale; None: the least that leaves 40 cells a side. kernel: side of the convolutions, odd.
     """
 
     kind: Literal["networks.convolutional"] = "networks.convolutional"
-    widths: tuple[int, ...] = Field((96, 192), min_length=1)
-    down: tuple[int, ...] = (1, 2)
-    up: tuple[int, ...] = (1, 0)
-    attention: int = Field(2, ge=0)
-    head: int = Field(64, ge=2)
-    patch: int = Field(2, ge=1)
+    widths: tuple[int, ...] = Field((32, 64, 128), min_length=1)
+    down: tuple[int, ...] = (1, 1, 2)
+    up: tuple[int, ...] = (1, 1, 0)
+    attention: int = Field(1, ge=0)
+    head: int = Field(32, ge=2)
+    patch: int | None = Field(None, ge=1)
     kernel: int = Field(3, ge=1)
     timed: bool = True
 
@@ -155,7 +156,8 @@ class Convolutional(Network):
         if config.attention and widths[-1] % head:
             raise UsageError(f"{config.kind}: head = {head} does not divide the width {widths[-1]}; choose a divisor")
         self.config, self.space, self.roads = config, space, roads
-        cells, deep, embedding = config.patch**axes, len(widths) - 1, 256
+        self.patch = config.patch or -(-max(space.dims) // FINEST)
+        cells, deep, embedding = self.patch**axes, len(widths) - 1, 256
         kernel = (config.kernel,) * axes
         self.enter = weight(widths[0], (space.channels + (roads.grid or 0)) * cells, *kernel)
         self.leave = nn.Parameter(torch.zeros(space.channels * cells, widths[0], *kernel))
@@ -188,17 +190,17 @@ class Convolutional(Network):
 
     def forward(self, x: Tensor, t: Tensor | None = None, cond: Cond = Cond(), state: State | None = None) -> Tensor:
         """See `Network`."""
-        config, full = self.config, x.shape[2:]
+        full = x.shape[2:]
         if (cond.grid is None) != (self.roads.grid is None):
             given = "none" if cond.grid is None else "one"
             raise UsageError(
                 f"this network was built for {self.roads.grid or 'no'} grid channels and was given {given}"
             )
         x = x if cond.grid is None else torch.cat([x, cond.grid.to(x.dtype)], dim=1)
-        side = config.patch * 2 ** len(self.shrink)
+        side = self.patch * 2 ** len(self.shrink)
         x = F.pad(x.to(self.enter.dtype), [p for d in reversed(full) for p in (0, -d % side)])
         mods = self.moods(t, cond.vector, x)
-        h = convolve(gather(x.movedim(1, -1), config.patch), self.enter)
+        h = convolve(gather(x.movedim(1, -1), self.patch), self.enter)
         passed: list[Tensor] = []
         at, deep = 0, len(self.shrink)
         for i, number in enumerate(self.numbers):
@@ -211,7 +213,7 @@ class Convolutional(Network):
                 passed.append(h)
                 h = self.shrink[i](gather(h, 2))
         h = convolve(F.silu(modulated(h, *mods[-1])), self.leave) + self.bias
-        y = spread(h, config.patch).movedim(-1, 1).float()
+        y = spread(h, self.patch).movedim(-1, 1).float()
         for axis, size in enumerate(full):
             y = y.narrow(2 + axis, 0, size)
         return y
