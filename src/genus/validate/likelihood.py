@@ -21,6 +21,7 @@ from genus.validate.findings import Finding, Measure, Result, ratio
 from genus.validate.subject import Subject
 
 LN2 = math.log(2)
+FEW = 20  # documents
 
 
 @final
@@ -53,6 +54,8 @@ class Likelihood(Measure):
         metric = Finding("bits_per_byte", value, low, high, "bits/byte", "lower", subject.held)
         baselines, said = self._baselines(subject, texts)
         seen = f"Likelihood on {len(texts):,} held-out documents, {sum(sizes):,} bytes."
+        if len(texts) < FEW:
+            seen += f" An interval from fewer than {FEW} documents is rough."
         return Result((metric,), baselines, notes=(seen, *said, *notes))
 
     def _per_dimension(self, subject: Subject, nats: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Finding:

@@ -127,6 +127,8 @@ def headline(result: Result) -> str:
         )
     if "gap_closed" in found:
         gap = found["gap_closed"].value
+        if not gap > 0:
+            return "Its pictures are no nearer to real ones than a Gaussian fit of each pixel."
         return f"Its pictures close {gap:.0%} of the way from a Gaussian fit to real ones."
     return "Nothing was measured that could be compared with a baseline."
 
@@ -194,7 +196,7 @@ def cost(summary: dict[str, Any]) -> list[tuple[str, str]]:
     out += [("Peak memory", f"{peak / 2**30:.2f} GiB")] if peak else []
     kwh = summary.get("kwh")
     if kwh is not None:
-        out.append(("Energy", f"{1000 * kwh:.1f} Wh ({summary.get('kwh_method') or 'method not stated'})"))
+        out.append(("Energy", f"{number(1000 * kwh)} Wh ({summary.get('kwh_method') or 'method not stated'})"))
     return out
 
 
