@@ -6,7 +6,7 @@ A recipe file (src/genus/recipes/NAME.py) says `RECIPE = Recipe(...)`. `--set pa
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -21,7 +21,7 @@ class Training(Part):
     optimiser: Literal["adamw", "muon"] = "muon"  # muon: matrices by Muon, all else by AdamW
     rate: float = Field(1e-3, gt=0)  # AdamW's peak learning rate
     muon_rate: float = Field(0.02, gt=0)  # Muon's, for orthogonalised updates
-    betas: tuple[float, float] = (0.9, 0.95)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.95)
     weight_decay: float = Field(0.1, ge=0)
     warmup: float = Field(0.02, ge=0, le=1)
     cooldown: float = Field(0.4, ge=0, le=1)  # linear to zero over this last part; constant before (WSD)

@@ -1,0 +1,180 @@
+"""Settings reach any field or say why not; every recipe there is learns, samples, saves, reloads and resumes."""
+
+import json
+
+import pytest
+import toys
+
+from genus import files
+from genus.errors import UsageError
+from genus.recipe import Recipe
+from genus.recipes import USUAL, describe, find, names, with_settings
+from genus.run import Run
+from genus.train import checkpoint
+from genus.train.budget import budget
+from genus.train.loop import Loop
+from genus.train.stage import train
+
+
+def changed(*settings, of="gpt"):
+    return with_settings(find(of), settings)
+
+
+def test_names_and_descriptions():
+    assert set(USUAL.values()) <= set(names()) and {"gpt", "chargpt", "flow"} <= set(names())
+    for name in names():
+        recipe = find(name)
+        assert recipe.name == name and describe(recipe)["name"] == name and recipe.about
+        json.dumps(describe(recipe))
+
+
+def test_an_unknown_recipe_lists_what_there_is():
+    with pytest.raises(UsageError, match=r"no recipe 'gtp' \(did you mean 'gpt'\?\); there are: .*chargpt.*flow"):
+        find("gtp")
+    for name in ("", "../gpt", "os", "__init__", "gpt.RECIPE"):
+        with pytest.raises(UsageError, match=r"there are: "):
+            find(name)
+
+
+@pytest.mark.parametrize("name", names())
+def test_through_json(name):
+    recipe = find(name)
+    assert Recipe.model_validate(json.loads(json.dumps(recipe.model_dump(mode="json")))) == recipe
+
+
+class TestSettings:
+    def test_the_last_phase(self):
+        settings = ["training.rate=0.002", "objective.z_loss=1e-4", "source.window=64"]
+        phase = changed(*settings, 'pretrain.codec={"kind": "codecs.bytes"}').phases[-1]
+        assert phase.training.rate == 0.002 and phase.objective.z_loss == 1e-4 and phase.source.window == 64
+        assert phase.codec.kind == "codecs.bytes"
+
+    def test_a_phase_by_its_name(self):
+        assert changed("pretrain.training.rate=0.5").phases[0].training.rate == 0.5
+
+    def test_a_network_that_is_set_is_not_sized(self):
+        for setting in ("net.width=64", "nets.net.width=64", "pretrain.net.width=64"):
+            phase = changed(setting).phases[-1]
+            assert phase.nets["net"].width == 64 and phase.sizing.dials == ()
+        assert changed("training.rate=1").phases[-1].sizing.dials
+
+    def test_a_batch_that_is_set_is_not_sized(self):
+        phase = changed("training.batch=24").phases[-1]
+        assert phase.training.batch == 24 and phase.sizing.batch == (24, 24) and phase.sizing.dials
+
+    def test_the_recipe_itself(self):
+        recipe = find("gpt")
+        name = recipe.measures[0].kind.rsplit(".", 1)[-1]
+        field = next(f for f in type(recipe.measures[0]).model_fields if f != "kind")
+        value = getattr(recipe.measures[0], field)
+        assert changed(f"measures.{name}.{field}={json.dumps(value)}") == recipe
+        field = next(f for f in type(recipe.gate).model_fields if f != "kind")
+        assert changed(f"gate.{field}={json.dumps(getattr(recipe.gate, field))}") == recipe
+
+    def test_a_rule_of_cleaning(self):
+        rules = changed("clean.near_duplicates.threshold=0.5").clean
+        assert any(getattr(rule, "threshold", None) == 0.5 for rule in rules) and len(rules) > 3
+
+    def test_values_are_json_or_text(self):
+        phase = changed("training.precision=fp32", "training.micro=null", "training.betas=[0.8, 0.9]").phases[-1]
+        assert phase.training.precision == "fp32" and phase.training.micro is None
+        assert phase.training.betas == (0.8, 0.9)
+        assert changed("codec.alphabet=a=b", of="chargpt").phases[-1].codec.alphabet == "a=b"
+
+    def test_the_recipe_given_stays_as_it_was(self):
+        before = find("gpt").model_dump()
+        changed("training.rate=0.5", "net.width=64")
+        assert find("gpt").model_dump() == before
+
+    @pytest.mark.parametrize(
+        ("setting", "said"),
+        [
+            ("training.rate", r"write part\.field=value"),
+            ("=3", r"write part\.field=value"),
+            ("rate=3", r"write part\.field=value"),
+            ("training..rate=3", r"write part\.field=value"),
+            (".=1", r"write part\.field=value"),
+            ("training.speed=3", r"train\.training has no 'speed'; it has: .*rate"),
+            ("trainig.rate=3", r"recipes\.phase has no 'trainig'; it has: .*training"),
+            ("training.rate=fast", r"rate = 'fast'"),
+            ("training.rate=-1", r"rate = -1: input should be greater than 0"),
+            ("training.rate=NaN", r"rate = nan"),
+            ("training.rate=Infinity", r"rate = inf"),
+            ("training.rate=", r"rate = ''"),
+            ("training.batch=0", r"batch = 0"),
+            ("training.batch=1.5", r"batch = 1\.5"),
+            ("training.batch=[1]", r"batch = \[1\]"),
+            ("training.betas.0=0.5", r"no '0'; it has no fields"),
+            ("training.betas=[2, 3]", r"betas"),
+            ("training.rate.x=1", r"no 'x'; it has no fields"),
+            ("training.kind=x", r"train\.training has no 'kind'"),
+            ("kind.x=1", r"has no 'kind'"),
+            ("net.kind=codecs.bytes", r"has no 'kind'"),
+            ("net.width=0", r"width = 0"),
+            ("nets.other.width=3", r"no 'other'; it has: net"),
+            ('net={"kind": "os.system"}'.replace("net=", "nets.net="), r"'os\.system' is not a kind of part"),
+            ('nets.net={"kind": "codecs.bytes"}', r"nets"),
+            ("conditioner.width=3", r"no 'width'; it has no fields"),
+            ("measures.nothing.n=3", r"no 'nothing' among: "),
+            ("clean.nothing.n=3", r"no 'nothing' among: "),
+            ("gate.nothing=3", r"has no 'nothing'"),
+            ("phases.0=3", r"recipes\.phase has no 'phases'"),
+            ("prompt.x=3", r"no 'x'; it has no fields"),
+            ("pretrain.name=../../x", r"name"),
+        ],
+    )
+    def test_what_cannot_be_set(self, setting, said):
+        with pytest.raises(UsageError, match=said):
+            changed(setting)
+
+
+SMALL = {
+    "codecs.bpe": ["codec.vocab=300"],
+    "codecs.pixels": ["codec.largest=8"],
+    "networks.transformer": ["net.depth=2", "net.width=32", "net.head=16"],
+    "networks.convolutional": ["net.widths=[16, 16, 16]", "net.head=16"],
+    "data.packed": ["source.window=32"],
+}
+
+
+def small(name):
+    """The recipe, its every network shrunk through the settings a user has."""
+    recipe = find(name)
+    settings = []
+    for phase in recipe.phases:
+        parts = (phase.codec, *phase.nets.values(), phase.source)
+        settings += [f"{phase.name}.{s}" for part in parts for s in SMALL.get(part.kind, ())]
+        settings += [f"{phase.name}.training.{s}" for s in ("batch=8", "precision=fp32", "compile=no", "evaluations=4")]
+    return with_settings(recipe, settings)
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_recipe_learns_samples_saves_reloads_and_resumes(name, tmp_path, monkeypatch):
+    recipe = small(name)
+    dataset = toys.dataset(tmp_path / "data", recipe.media[0], 150)
+    run = train(recipe, dataset, tmp_path / "run", budget("40 steps"))
+    rows = [row for row in run.metrics() if row["phase"] == recipe.phases[-1].name]
+    held = [row["loss"] for row in rows if row["split"] == "val"]
+    assert held[-1] < 0.97 * held[0] and run.summary["steps"] == 40
+
+    knobs = {"steps": 3} if "steps" in type(run.model().sampler).model_fields else {"tokens": 12}
+    made = run.generate(n=3, seed=5, **knobs)
+    for a, b in zip(made[:2], Run(run.path).generate(n=2, seed=5, **knobs), strict=True):
+        assert type(a) is type(b) and bytes(str(a), "utf-8", "replace") == bytes(str(b), "utf-8", "replace")
+
+    step = Loop.step
+
+    def stopped(loop):
+        loop.checkpoint_every = 0.0
+        if loop.at.step == 20:
+            raise KeyboardInterrupt
+        return step(loop)
+
+    again = tmp_path / "again"
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "step", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, dataset, again, budget("40 steps"))
+    assert checkpoint.steps(again / "checkpoints" / recipe.phases[-1].name) == [19, 20]
+    resumed = train(recipe, dataset, again, budget("40 steps"))
+    assert files.sha256(resumed.path / "model.safetensors") == files.sha256(run.path / "model.safetensors")

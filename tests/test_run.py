@@ -1,0 +1,218 @@
+"""A run is loaded from plain JSON and tensors: what does not fit is said, and nothing in it is executed."""
+
+import json
+import math
+import sys
+
+import pytest
+import torch
+import toys
+from safetensors.torch import load_file, save_file
+
+from genus import files, load
+from genus.errors import GenusError, NoLikelihood, UsageError
+from genus.run import Run, assemble, in_memory, load_model, parameters, save
+
+
+def written(phase, path, prompt="none"):
+    """A run of untrained weights."""
+    torch.manual_seed(0)
+    files.write_json(path / "recipe.json", toys.recipe(phase).model_dump(mode="json"))
+    files.write_json(path / "data.json", {"medium": "text"})
+    model = assemble(phase, phase.codec.load(path), prompt)
+    for p in model.nets.parameters():  # projections start at zero, where nothing could be told apart
+        torch.nn.init.normal_(p, std=0.2)
+    save(model, phase, path)
+    files.write_json(path / "summary.json", {"steps": 1})
+    return model
+
+
+@pytest.fixture
+def text(tmp_path):
+    written(toys.text_phase(), tmp_path / "run", "prefix")
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize("make", [toys.text_phase, toys.image_phase])
+def test_saved_and_loaded_it_is_the_same(make, tmp_path):
+    model = written(make(), tmp_path)
+    again, phase = load_model(tmp_path)
+    assert phase == make() and not again.nets.training and again.space == model.space
+    for key, value in model.nets.state_dict().items():
+        assert torch.equal(again.nets.state_dict()[key], value)
+
+
+def test_loading_moves_no_generator(text):
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    load_model(text)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_sample_i_alone_is_sample_i_of_many(text):
+    run = load(text)
+    many = run.generate("the", n=8, seed=4, tokens=10)
+    assert run.generate("the", n=3, seed=4, tokens=10) == many[:3] and all(m.startswith("the") for m in many)
+    assert len(set(many)) > 1 and run.generate("the", n=8, seed=5, tokens=10) != many
+
+
+@pytest.mark.parametrize("n", [0, -1])
+def test_at_least_one(text, n):
+    with pytest.raises(UsageError, match=rf"n = {n}"):
+        load(text).generate(n=n)
+
+
+def test_scores_are_exact_and_do_not_depend_on_company(text):
+    run = load(text)
+    media = ["the cat", "", "a much longer text than one window holds, by far and wide", "the cat"]
+    scores = run.score(media)
+    assert scores[0] == pytest.approx(scores[3]) and all(s < 0 for s in scores)
+    assert run.score(media[:1], batch=1)[0] == pytest.approx(scores[0], rel=1e-5)
+    assert run.score([]) == []
+    # All single bytes, the end mark and its followers: first-cell probabilities sum to one.
+    ends = run.score([""])[0]
+    assert math.exp(ends) < 1
+
+
+def test_no_likelihood_is_said(tmp_path):
+    written(toys.image_phase(), tmp_path / "r")
+    with pytest.raises(NoLikelihood):
+        load(tmp_path / "r").score(toys.pictures(2))
+
+
+def config(path, change):
+    data = json.loads((path / "config.json").read_text())
+    (path / "config.json").write_text(json.dumps(change(data) or data))
+
+
+@pytest.mark.parametrize("kind", ["os.system", "../../x", "networks.__init__", "networks.os; import sys", "this.that"])
+def test_an_evil_kind_executes_nothing(text, kind):
+    config(text, lambda c: c["phase"]["nets"]["net"].update(kind=kind))
+    before = set(sys.modules)
+    with pytest.raises(GenusError, match=r"not a kind of part"):
+        load(text).model()
+    assert set(sys.modules) == before
+
+
+def test_an_unknown_kind_or_field(text):
+    config(text, lambda c: c["phase"]["nets"]["net"].update(kind="networks.tomorrow"))
+    with pytest.raises(GenusError, match=r"no part 'networks\.tomorrow'; was the run made by a newer one\?"):
+        load(text).model()
+    config(text, lambda c: c["phase"]["nets"]["net"].update(kind="networks.transformer", surplus=1))
+    with pytest.raises(GenusError, match=r"surplus"):
+        load(text).model()
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        lambda c: [c],
+        lambda c: {"phase": {}},
+        lambda c: {"prompt": "none"},
+        lambda c: {**c, "phase": None},
+        lambda c: {**c, "phase": {**c["phase"], "nets": {}}},
+        lambda c: {**c, "phase": {**c["phase"], "source": c["phase"]["codec"]}},
+        lambda c: {**c, "phase": {**c["phase"], "codec": c["phase"]["source"]}},
+        lambda c: {**c, "phase": {**c["phase"], "kind": "os.system"}},
+        lambda c: {**c, "prompt": 3},
+    ],
+)
+def test_a_config_that_describes_no_model(text, broken):
+    config(text, broken)
+    with pytest.raises(GenusError):
+        load(text).model()
+
+
+def tensors(path, change):
+    weights = load_file(path / "model.safetensors")
+    change(weights)
+    save_file(weights, path / "model.safetensors")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda w: w.pop(next(iter(w))),
+        lambda w: w.update(surplus=torch.zeros(1)),
+        lambda w: w.update({k: torch.zeros(3) for k in [next(iter(w))]}),
+    ],
+    ids=["missing", "surplus", "shape"],
+)
+def test_tensors_that_do_not_fit(text, change):
+    tensors(text, change)
+    with pytest.raises(GenusError, match=r"model\.safetensors does not fit its config\.json"):
+        load(text).model()
+
+
+@pytest.mark.parametrize("keep", [0, 5, 100, -1])
+def test_truncated_weights(text, keep):
+    path = text / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(GenusError, match=r"model\.safetensors"):
+        load(text).model()
+
+
+def test_missing_files(text):
+    (text / "model.safetensors").unlink()
+    with pytest.raises(GenusError, match=r"model\.safetensors"):
+        load(text).model()
+    (text / "config.json").unlink()
+    with pytest.raises(GenusError, match=r"config\.json does not exist"):
+        load(text).model()
+
+
+def test_a_full_disk_keeps_the_old_weights(text, monkeypatch):
+    from safetensors import SafetensorError
+
+    import genus.run
+
+    old = (text / "model.safetensors").read_bytes()
+
+    def full(*_):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    monkeypatch.setattr(genus.run, "save_file", full)
+    model, phase = load_model(text)
+    with pytest.raises(GenusError, match=r"cannot write .*model\.safetensors.*No space left"):
+        save(model, phase, text)
+    assert (text / "model.safetensors").read_bytes() == old
+
+
+def test_what_is_no_run(tmp_path, text):
+    with pytest.raises(UsageError, match=r"no run in .*nothing; there are: run; make one with"):
+        Run(tmp_path / "nothing")
+    with pytest.raises(UsageError, match=r"genus make SOURCE"):
+        Run(tmp_path / "a" / "b")
+
+
+def test_a_damaged_recipe(text):
+    files.write_json(text / "recipe.json", {"name": 3})
+    with pytest.raises(GenusError, match=r"recipe\.json is damaged"):
+        _ = Run(text).recipe
+
+
+def test_unfinished(text):
+    (text / "summary.json").unlink()
+    run = Run(text)
+    assert not run.finished and run.summary == {}
+    with pytest.raises(UsageError, match=r"has not finished training; run the same"):
+        run.model()
+
+
+def test_metrics_leave_out_torn_lines(text):
+    (text / "metrics.jsonl").write_text('{"step": 1}\n{"ste\n{"step": 2}\n{"st')
+    assert [row["step"] for row in Run(text).metrics()] == [1, 2]
+    (text / "metrics.jsonl").unlink()
+    assert Run(text).metrics() == []
+
+
+def test_parameters_count_networks_alone():
+    phase = toys.image_phase()
+    model = assemble(phase, phase.codec.load(None))
+    assert parameters(model.nets) == sum(p.numel() for p in model.nets["net"].parameters())
+
+
+def test_in_memory_is_the_cache(tmp_path):
+    _, cache = toys.data(toys.text_phase(), 5)
+    assert cache.total == sum(len(t.encode()) + 1 for t in toys.texts(5)) and cache.ids == list("01234")
+    assert in_memory(*[toys.image_phase().codec.load(None), toys.pictures(3)]).take([2]).shape == (1, 1, 8, 8)
