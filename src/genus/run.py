@@ -141,8 +141,8 @@ class Run:
         return rows
 
     def dataset(self) -> Dataset:
-        """At the version it was trained on."""
-        return Dataset.open(Path(self.data["path"]), self.data["version"])
+        """At the version it was trained on, of the media it learned from."""
+        return Dataset.open(Path(self.data["path"]), self.data["version"]).only(self.recipe.media)
 
     @cached_property
     def _loaded(self) -> tuple[Model, Phase]:

@@ -128,9 +128,10 @@ class Record:
 class Dataset:
     """A handle on one version. `append` and `update` commit a new one and move this handle to it."""
 
-    def __init__(self, path: Path, table: Any) -> None:
+    def __init__(self, path: Path, table: Any, only: tuple[str, ...] = ()) -> None:
         self.path = path
         self._table = table
+        self._only = only
 
     @staticmethod
     def open(path: Path, version: int | None = None) -> Dataset:
@@ -164,6 +165,16 @@ class Dataset:
     def version(self) -> int:
         """Lance's version number: grows with each commit."""
         return int(self._table.version)
+
+    def only(self, media: Sequence[str]) -> Dataset:
+        """The same version, of which `scan`, `count` and `media` show these media alone: what a recipe can learn."""
+        return Dataset(self.path, self._table, tuple(media))
+
+    def _shown(self, where: str | None) -> str | None:
+        if not self._only:
+            return where
+        own = f"medium IN ({', '.join(map(repr, self._only))})"
+        return own if where is None else f"({where}) AND {own}"
 
     def append(self, items: Iterable[Item], *, commit_bytes: int = 64 << 20) -> int:
         """Add rows at the end; how many. Streams: a commit about every `commit_bytes` of content.
@@ -202,7 +213,7 @@ class Dataset:
             raise UsageError(f"a dataset has no column {', '.join(unknown)}; it has: {', '.join(SCHEMA.names)}")
         scanner = self._table.scanner(
             columns=list(columns),
-            filter=where,
+            filter=self._shown(where),
             batch_size=batch,
             batch_readahead=1,
             fragment_readahead=1,
@@ -213,7 +224,7 @@ class Dataset:
 
     def count(self, where: str | None = None) -> int:
         """How many rows meet `where`."""
-        return int(self._table.count_rows(filter=where))
+        return int(self._table.count_rows(filter=self._shown(where)))
 
     def update(self, table: pa.Table | Iterable[pa.RecordBatch]) -> None:
         """Set the given columns of the rows with the given `id`s, in one atomic commit; rows keep their place.

@@ -116,11 +116,15 @@ def _open(recipe: Recipe, dataset: Dataset, folder: Path) -> Corpus:
             raise UsageError(f"{folder} holds a run of another recipe or other settings; choose another --name")
         data = files.read_json(folder / "data.json")
         if data["path"] == path and data["version"] <= dataset.version:
-            return Corpus(Dataset.open(dataset.path, data["version"]), data["digest"])
+            return Corpus(Dataset.open(dataset.path, data["version"]).only(recipe.media), data["digest"])
         raise UsageError(f"{folder} was trained on {data['path']} version {data['version']}; choose another --name")
+    digest, dataset = dataset.digest(), dataset.only(recipe.media)
     if dataset.count("status = 'kept' AND split = 'train'") == 0:
-        raise UsageError(f"{dataset.path} has no item to train on; collect more, or loosen the rules of clean")
-    corpus = Corpus(dataset, dataset.digest())
+        raise UsageError(
+            f"{dataset.path} has no {' or '.join(recipe.media)} to train on; collect more, loosen the rules of clean, "
+            "or choose another recipe (see: genus recipes)"
+        )
+    corpus = Corpus(dataset, digest)
     files.write_json(folder / "data.json", _facts(recipe, corpus))
     files.write_json(folder / "environment.json", _environment())
     files.write_json(folder / "recipe.json", said)
@@ -137,12 +141,6 @@ def _facts(recipe: Recipe, corpus: Corpus) -> dict[str, Any]:
             media[row["medium"]] = media.get(row["medium"], 0) + 1
             licences[row["licence"] or "unknown"] = licences.get(row["licence"] or "unknown", 0) + 1
             size += row["size"]
-    wrong = sorted(set(media) - set(recipe.media))
-    if wrong:
-        raise UsageError(
-            f"recipe {recipe.name!r} learns {' or '.join(recipe.media)}; the dataset has {', '.join(wrong)} too: "
-            f"collect with --medium {recipe.media[0]}"
-        )
     return {
         "path": str(dataset.path.absolute()),
         "version": dataset.version,
