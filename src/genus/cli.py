@@ -7,7 +7,9 @@ stopped.
 
 from __future__ import annotations
 
+import io
 import json as jsons
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -66,11 +68,18 @@ def make(
 
     Example: genus make photos/ --budget 20m --licence CC-BY-4.0
     """
+    from genus.make import forecast, prepared
     from genus.make import make as run_make
+
+    sources, settings, roles = [str(s) for s in source], set_ or (), columns(column)
+
+    def plan(watch: Any) -> dict[str, Any]:
+        ready = prepared(sources, recipe, budget, name, home, licence, consent, medium, settings, roles, watch)
+        return forecast(ready.recipe, ready.dataset, ready.budget, watch)
 
     def go(watch: Any) -> Any:
         return run_make(
-            [str(s) for s in source],
+            sources,
             recipe,
             budget,
             name,
@@ -78,21 +87,15 @@ def make(
             licence=licence,
             consent=consent,
             medium=medium,
-            settings=set_ or (),
-            columns=columns(column),
+            settings=settings,
+            columns=roles,
             watch=watch,
             confirm=asking(yes or json),
         )
 
     if dry_run:
-        from genus import home as homes
-        from genus.make import checked, largest, named
-
-        label = checked(name or named(source[0]))
-        collect(source, label, licence, consent, medium, column, home, json=True, silent=True)
-        clean(label, None, set_, home, json=True, silent=True)
-        dataset = homes.home(home) / "datasets" / label
-        train(label, recipe or _usual(medium or largest(dataset)), budget, None, set_, True, True, home, json)
+        said = watched(plan, json)
+        show(said) if json else print(forecasted(said))
         return
     made = watched(go, json)
     if json:
@@ -102,7 +105,7 @@ def make(
         if made.deployed:
             print(f"next    genus generate {made.run.name}    or    genus serve {made.run.name}")
     if not made.deployed:
-        raise GenusError("not deployed: " + "; ".join(made.reasons))
+        _failed("not deployed: " + "; ".join(made.reasons))
 
 
 @app.command()
@@ -115,7 +118,6 @@ def collect(
     column: Column = None,
     home: Home = None,
     json: Json = False,
-    silent: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Sources into a dataset, every item with origin, licence and consent. Again on the same adds only what is new.
 
@@ -140,8 +142,7 @@ def collect(
         )
 
     collected = watched(go, json).json()
-    if not silent:
-        show(collected) if json else print(f"{told(collected)}\ndataset {dataset} version {collected['version']}")
+    show(collected) if json else print(f"{told(collected)}\ndataset {dataset} version {collected['version']}")
 
 
 @app.command()
@@ -151,7 +152,6 @@ def clean(
     set_: Settings = None,
     home: Home = None,
     json: Json = False,
-    silent: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Mark duplicates, damage and low quality, mask personal data. Nothing is deleted; each rule can be undone.
 
@@ -172,8 +172,6 @@ def clean(
         return run_clean(path, rules, undo=undo or (), progress=lambda done, total: watch.tick(done, total))
 
     cleaned = watched(go, json).json()
-    if silent:
-        return
     if json:
         show(cleaned)
         return
@@ -199,11 +197,9 @@ def train(
 
     Example: genus train letters --recipe gpt --budget 30m
     """
-    import tempfile
-
     from genus import home as homes
     from genus.data.dataset import Dataset
-    from genus.make import checked, largest
+    from genus.make import checked, forecast, largest
     from genus.recipes import find, with_settings
     from genus.train.budget import budget as parsed
     from genus.train.stage import train as run_train
@@ -214,11 +210,8 @@ def train(
     chosen = with_settings(find(recipe or _usual(largest(path))), set_ or ())
     data = Dataset.open(path)
     if dry_run:
-        with tempfile.TemporaryDirectory(prefix="genus-") as place:
-            folder = Path(place) / "run"
-            watched(lambda watch: run_train(chosen, data, folder, spend, watch, plan_only=True), json)
-            forecast = jsons.loads((folder / "forecast.json").read_text())
-        show(forecast) if json else print(forecasted(forecast))
+        said = watched(lambda watch: forecast(chosen, path, spend, watch), json)
+        show(said) if json else print(forecasted(said))
         return
     folder = base / "runs" / checked(name or path.name)
 
@@ -416,7 +409,7 @@ def doctor(home: Home = None, json: Json = False) -> None:
     said = examine(home)
     show(said) if json else print("\n".join(lines(said)))
     if not said["healthy"]:
-        raise GenusError("something is missing: see above")
+        _failed("something is missing: see above")
 
 
 # ---------------------------------------------------------------------------------------------------------- plumbing
@@ -477,12 +470,21 @@ def _usual(medium: str) -> str:
 
 def show(result: Any) -> None:
     """One JSON object on standard output."""
-    print(jsons.dumps(result, ensure_ascii=False, default=str))
+    print(jsons.dumps(result, ensure_ascii=False, default=str), flush=True)
+
+
+def _failed(message: str) -> NoReturn:
+    """The result was shown and says that it failed."""
+    print(f"genus: {message}", file=sys.stderr)
+    raise typer.Exit(1)
 
 
 def main() -> NoReturn:
     """The entry point: errors as one line, without a traceback."""
     wants_json = "--json" in sys.argv
+    for stream in (sys.stdout, sys.stderr):  # a name that is not UTF-8 is shown with escapes, which JSON reads too
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -490,9 +492,11 @@ def main() -> NoReturn:
         _end(str(error), error.exit_code, wants_json)
     except (typer.Abort, KeyboardInterrupt):
         _end("stopped", 130, wants_json)
-    except BrokenPipeError:
-        sys.stderr.close()
+    except BrokenPipeError:  # whoever read us has gone: nothing more can be said
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:  # the disk, the rights, the network: not ours, and no traceback mends it
+        _end(f"{error.filename or 'the system'}: {error.strerror or error}", 1, wants_json)
     except ASKED_WRONGLY as error:
         if wants_json:
             show({"error": error.format_message()})

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, final
 
 from genus import home as homes
 from genus.errors import GenusError, UsageError
+from genus.train.budget import Budget
 from genus.train.budget import budget as parsed
 from genus.watch import Silent, Watch
 
@@ -58,8 +60,43 @@ def make(
         >>> made = genus.make("letters/", budget="5m")          # doctest: +SKIP
         >>> genus.load(made.run).generate("Dear", n=2)
     """
+    from genus.data.dataset import Dataset
+    from genus.train.stage import train
+
     start = time.monotonic()
     watch = watch or Silent()
+    ready = prepared(source, recipe, budget, name, home, licence, consent, medium, settings, columns, watch)
+    watch.stage("train", f"recipe {ready.recipe.name}, budget {ready.budget.asked}")
+    run = train(ready.recipe, Dataset.open(ready.dataset), ready.run, ready.budget, watch, confirm=confirm)
+    deployed, reasons = judged(run, watch)
+    return Made(run.path, ready.dataset, run.path / "report.html", deployed, time.monotonic() - start, reasons)
+
+
+@final
+@dataclass(frozen=True)
+class Ready:
+    """Collected and cleaned: what is to be trained, on what, where, for how long."""
+
+    recipe: Any
+    dataset: Path
+    run: Path
+    budget: Budget
+
+
+def prepared(
+    source: str | Path | Sequence[str | Path],
+    recipe: str | None,
+    budget: str,
+    name: str | None,
+    home: str | Path | None,
+    licence: str | None,
+    consent: str,
+    medium: str | None,
+    settings: Sequence[str],
+    columns: dict[str, str] | None,
+    watch: Watch,
+) -> Ready:
+    """The first two stages of `make`."""
     spend = parsed(budget)  # a bad budget or setting is refused before anything is read
     if recipe is not None:
         _recipe(recipe, settings)
@@ -82,14 +119,20 @@ def make(
     watch.stage("clean", f"{name}, as recipe {chosen.name} says")
     cleaned = clean(dataset, chosen.clean or usual(kind), progress=lambda done, total: watch.tick(done, total))
     watch.say(f"{cleaned.json()['kept']} items kept; removed: {counts(cleaned.json()['removed'])}")
+    return Ready(chosen, dataset, base / "runs" / name, spend)
 
+
+def forecast(recipe: Any, dataset: Path, budget: Budget, watch: Watch | None = None) -> dict[str, Any]:
+    """What training would take, and of what size; nothing of it stays but the encoded data."""
+    from genus import files
     from genus.data.dataset import Dataset
     from genus.train.stage import train
 
-    watch.stage("train", f"recipe {chosen.name}, budget {spend.asked}")
-    run = train(chosen, Dataset.open(dataset), base / "runs" / name, spend, watch, confirm=confirm)
-    deployed, reasons = judged(run, watch)
-    return Made(run.path, dataset, run.path / "report.html", deployed, time.monotonic() - start, reasons)
+    with TemporaryDirectory(prefix="genus-") as place:
+        folder = Path(place) / "run"
+        train(recipe, Dataset.open(dataset), folder, budget, watch, plan_only=True)
+        said: dict[str, Any] = files.read_json(folder / "forecast.json")
+    return said
 
 
 def judged(run: Any, watch: Watch) -> tuple[bool, tuple[str, ...]]:
@@ -136,7 +179,7 @@ def largest(dataset: Path) -> str:
 
 def named(source: str | Path) -> str:
     """A name from a path or a pattern: its last part that is no pattern, in plain letters."""
-    parts = [p for p in Path(source).expanduser().absolute().parts if not set(p) & set("*?[")]
+    parts = [p for p in Path(source).absolute().parts if not set(p) & set("*?[")]
     stem = parts[-1].split(".")[0] if len(parts) > 1 else ""
     return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-") or "data"
 
