@@ -130,8 +130,8 @@ class Dataset:
 
     def __init__(self, path: Path, table: Any, only: tuple[str, ...] = ()) -> None:
         self.path = path
+        self.shows = only  # media; none: all
         self._table = table
-        self._only = only
 
     @staticmethod
     def open(path: Path, version: int | None = None) -> Dataset:
@@ -171,9 +171,9 @@ class Dataset:
         return Dataset(self.path, self._table, tuple(media))
 
     def _shown(self, where: str | None) -> str | None:
-        if not self._only:
+        if not self.shows:
             return where
-        own = f"medium IN ({', '.join(map(repr, self._only))})"
+        own = f"medium IN ({', '.join(map(repr, self.shows))})"
         return own if where is None else f"({where}) AND {own}"
 
     def append(self, items: Iterable[Item], *, commit_bytes: int = 64 << 20) -> int:
