@@ -187,4 +187,4 @@ def test_the_dial_is_a_ladder():
             for dial in range(2, 26)
         ]
     assert sizes[0] < 110_000 and sizes[-1] > 95e6
-    assert all(1.1 < b / a < 2.4 for a, b in itertools.pairwise(sizes))
+    assert all(1.05 < b / a < 2.4 for a, b in itertools.pairwise(sizes))

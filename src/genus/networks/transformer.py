@@ -55,7 +55,10 @@ class TransformerConfig(NetworkConfig):
         """
         if dial < 1:
             raise UsageError(f"the size dial of {self.kind} starts at 1, not {dial}")
-        return self.but(width=32 * dial, depth=max(2, (dial + 1) // 2), head=min(self.head, 32 * dial), heads=None)
+        width = 32 * dial
+        head = self.head if width % self.head == 0 else 32
+        kv_heads = self.kv_heads if self.kv_heads and (width // head) % self.kv_heads == 0 else None
+        return self.but(width=width, depth=max(2, (dial + 1) // 2), head=head, heads=None, kv_heads=kv_heads)
 
 
 @final

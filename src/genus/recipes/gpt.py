@@ -1,6 +1,7 @@
 """gpt: byte-pair tokens, one causal transformer, the next token. For prose and code.
 
-Radford et al. 2019 in today's parts (rotary positions, RMSNorm, QK-norm, squared ReLU, Muon); the budget decides the size.
+Radford et al. 2019 in today's parts (rotary positions, RMSNorm, QK-norm, squared ReLU, Muon); the budget decides the
+size.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ RECIPE = Recipe(
             objective=Autoregression(),
             sampler=Tokens(tokens=200, temperature=0.8, top_p=0.95),
             source=PackedConfig(window=256),
-            training=Training(batch=16),
+            training=Training(rate=3e-3, muon_rate=0.02, batch=16, cooldown=0.6),
             sizing=SizingConfig(),
         ),
     ),
