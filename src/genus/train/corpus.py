@@ -50,7 +50,9 @@ class Corpus:
                 yield record.id, record.media, fields if conditioner is None else conditioner.admit(fields)
 
         known = None if conditioner is None or split == "train" else conditioner.model_dump(mode="json")
-        key = json.dumps([self.digest, split, config.model_dump(mode="json"), _extra(codec), reads, known, self.dataset.shows])
+        key = json.dumps(
+            [self.digest, split, config.model_dump(mode="json"), _extra(codec), reads, known, self.dataset.shows]
+        )
         return encoded(self.home, key, codec, records, tick)
 
     @property
