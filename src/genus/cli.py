@@ -103,7 +103,8 @@ def make(
     else:
         print(f"run     {made.run}\nreport  {made.report}")
         if made.deployed:
-            print(f"next    genus generate {made.run.name}    or    genus serve {made.run.name}")
+            at = f"{made.run.name}{placed(home)}"
+            print(f"next    genus generate {at}    or    genus serve {at}")
     if not made.deployed:
         _failed("not deployed: " + "; ".join(made.reasons))
 
@@ -225,7 +226,7 @@ def train(
         report = str(run.path / "report.html")
         show({"run": str(run.path), "dataset": str(path), "report": report, "deployed": False, "seconds": seconds})
         return
-    print(f"run     {run.path}\nnext    genus validate {run.name}")
+    print(f"run     {run.path}\nnext    genus validate {run.name}{placed(home)}")
 
 
 @app.command()
@@ -273,7 +274,8 @@ def deploy(
 
     found = opened(run, home)
     published = publish(found, force=force)
-    show(published.json()) if json else print(f"card    {found.path / 'card.md'}\nnext    genus serve {found.name}")
+    following = f"next    genus serve {found.name}{placed(home)}"
+    show(published.json()) if json else print(f"card    {found.path / 'card.md'}\n{following}")
 
 
 @app.command()
@@ -421,6 +423,13 @@ def opened(name: str, home: Path | None) -> Any:
     from genus.run import Run
 
     return Run(homes.run_path(name, homes.home(home)))
+
+
+def placed(home: Path | None) -> str:
+    """What the next command needs to find the same home."""
+    import shlex
+
+    return "" if home is None else f" --home {shlex.quote(str(home))}"
 
 
 def watched(work: Callable[[Any], Any], json: bool) -> Any:
