@@ -1,4 +1,4 @@
-"""A sheet of pictures that a run makes: ten of each label, a row a label, each pixel enlarged. The README's picture is one.
+"""A sheet of pictures that a run makes, a row a label, each pixel enlarged. The README's picture is one.
 
 python examples/sheet.py RUN OUT.png [--columns 10] [--enlarge 4] [--seed 0]
 """
