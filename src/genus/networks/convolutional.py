@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from genus.core import Cond, Network, NetworkConfig, Roads, Space, State
 from genus.errors import UsageError
 from genus.networks.attention import attend
-from genus.networks.transformer import clocked
 
 FINEST = 40  # cells a side, at most, where no patch is given
 Mods = list[Tensor]  # [B, 1 ..., C] each: shift and scale of one normalisation after another
@@ -73,7 +72,7 @@ def convolve(x: Tensor, weight: Tensor) -> Tensor:
         return convolve(x[:, None], weight[:, :, None])[:, 0]
     pad = [k // 2 for k in weight.shape[2:]]
     y = (F.conv2d if axes == 2 else F.conv3d)(x.movedim(-1, 1), weight, padding=pad)
-    return y.movedim(1, -1)
+    return y.movedim(1, -1).contiguous()  # one channel in says nothing of the layout that is wanted out
 
 
 def gather(x: Tensor, side: int) -> Tensor:
@@ -98,6 +97,12 @@ def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     norm = torch.linalg.vector_norm(x.flatten(1), dim=1, dtype=torch.float32)
     size = (math.sqrt(x[0].numel()) / (norm + 1e-3)).to(x.dtype)
     return torch.addcmul(shift, x, (1 + scale) * size.view(-1, *(1,) * (x.dim() - 1)))
+
+
+def waves(t: Tensor) -> Tensor:
+    """t [B] in [0, 1] as 64 sines and 64 cosines, from a quarter of a turn to 250 turns."""
+    angle = t.float()[:, None] * (0.5 * math.pi * 1000 ** torch.linspace(0, 1, 64))
+    return torch.cat([angle.cos(), angle.sin()], dim=-1)
 
 
 def weight(*shape: int) -> nn.Parameter:
@@ -182,7 +187,7 @@ class Convolutional(Network):
         self.grow = nn.ModuleList(nn.Linear(widths[i + 1], widths[i] * 2**axes) for i in range(deep))
         self.clock = None
         if config.timed:
-            self.clock = nn.Sequential(nn.Linear(256, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
+            self.clock = nn.Sequential(nn.Linear(128, embedding), nn.SiLU(), nn.Linear(embedding, embedding))
         self.vector = None if roads.vector is None else nn.Linear(roads.vector, embedding)
         self.modulate = nn.Linear(embedding, sum(self.sizes))
         for tensor in (self.modulate.weight, self.modulate.bias):
@@ -224,7 +229,7 @@ class Convolutional(Network):
         if self.clock is not None:
             if t is None:
                 raise UsageError("this network is timed and was given no t")
-            said = said + self.clock(clocked(t).to(x.dtype))
+            said = said + self.clock(waves(t).to(x.dtype))
         if self.vector is not None:
             if vector is None:
                 raise UsageError("this network was built for a condition vector and was given none")
