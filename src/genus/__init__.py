@@ -21,4 +21,5 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'genus' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(_HOME[name]), name)
+    found = globals()[name] = getattr(import_module(_HOME[name]), name)  # `make` is a module's name too: see there
+    return found

@@ -496,6 +496,8 @@ def main() -> NoReturn:
             stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
+        if code == 130:  # Ctrl-C, as typer tells it
+            raise KeyboardInterrupt
         sys.exit(code if isinstance(code, int) else 0)
     except GenusError as error:
         _end(str(error), error.exit_code, wants_json)

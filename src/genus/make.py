@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any, final
 
 from genus import home as homes
@@ -212,3 +214,13 @@ def told(collected: dict[str, Any]) -> str:
         if collected[word]:
             line += f"; {word}: {counts(collected[word])}"
     return line
+
+
+@final
+class _Module(ModuleType):
+    """`genus.make(...)` works although importing this file has put the module where the function belongs."""
+
+    __call__ = staticmethod(make)
+
+
+sys.modules[__name__].__class__ = _Module
