@@ -1,0 +1,1 @@
+"""The dataset, its encoded caches, and sources of batches."""

@@ -1,0 +1,1 @@
+"""f(x, t, cond); knows no loss."""

@@ -1,0 +1,1 @@
+"""Predictor -> x; shared between objectives."""
