@@ -271,6 +271,17 @@ class TestMake:
         result = run("make", tmp_path / "empty", "--home", tmp_path / "h", "--json")
         assert result.code == 1 and "nothing in" in result.json["error"]
 
+    def test_one_item_is_refused_before_the_budget_is_spent(self, run, tmp_path, monkeypatch):
+        from genus.train.loop import Loop
+
+        monkeypatch.setattr(Loop, "run", lambda self: pytest.fail("trained"))
+        (tmp_path / "one.txt").write_text("a single text that nothing can be held out from, as there is no other\n")
+        words = ("make", tmp_path / "one.txt", "--budget", "5 steps", *SMALL, "--home", tmp_path / "h", "--json")
+        result = run(*words)
+        assert (
+            result.code == 2 and "no text to train on" in result.json["error"]
+        ) or "holds nothing out" in result.json["error"]
+
     def test_its_name_is_the_function_whatever_was_imported(self):
         code = (
             "import genus.make; import genus; assert callable(genus.make)\ntry: genus.make()\nexcept TypeError as e: "

@@ -109,6 +109,7 @@ def prepared(
 
     from genus.clean import clean, usual
     from genus.collect import collect
+    from genus.data.dataset import Dataset
 
     watch.stage("collect", ", ".join(map(str, sources)))
     collected = collect(
@@ -121,6 +122,11 @@ def prepared(
     watch.stage("clean", f"{name}, as recipe {chosen.name} says")
     cleaned = clean(dataset, chosen.clean or usual(kind), progress=lambda done, total: watch.tick(done, total))
     watch.say(f"{cleaned.json()['kept']} items kept; removed: {counts(cleaned.json()['removed'])}")
+    if Dataset.open(dataset).only(chosen.media).count("status = 'kept' AND split != 'train'") == 0:
+        raise UsageError(  # now, not when the budget is spent
+            f"{dataset} holds nothing out, so a model of it could not be measured; collect more items, "
+            f"or train without measuring: genus train {name}"
+        )
     return Ready(chosen, dataset, base / "runs" / name, spend)
 
 
