@@ -77,6 +77,13 @@ def test_a_crash_leaves_nothing_that_counts(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_leftovers_of_a_killed_process_are_removed(tmp_path):
+    for pid in (2**22 + 1, os.getppid()):  # one that cannot be, one that lives
+        (tmp_path / f".abc.{pid}.part").mkdir()
+    encoded(tmp_path, "k", Bytes(), texts)
+    assert [p.name for p in tmp_path.glob(".*.part")] == [f".abc.{os.getppid()}.part"]
+
+
 def test_an_empty_split(tmp_path):
     for _ in range(2):
         with pytest.raises(GenusError, match=r"split of the dataset is empty"):

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+import psutil
 import torch
 from torch import Tensor
 
@@ -70,6 +71,9 @@ def encoded(
     folder = home / hashlib.sha256(key.encode()).hexdigest()[:20]
     if not _whole(folder):
         part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+        for left in home.glob(".*.part"):  # of a process that was killed
+            if not psutil.pid_exists(int(left.name.split(".")[-2])):
+                shutil.rmtree(left, ignore_errors=True)
         try:
             _fill(part, codec, records, progress)
             if not _whole(folder):  # another process may have been quicker, and may be reading it
