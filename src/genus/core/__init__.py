@@ -1,0 +1,68 @@
+"""The shared words. Read this file first.
+
+One layout everywhere: x is [B, C, *dims], float or long. Text is [B, 1, T] long, a picture [B, 3, H, W] float, so
+nothing below asks whether it holds a sequence or a picture.
+
+    codec        raw media <-> x
+    conditioner  a record's fields -> Cond
+    network      f(x, t, cond); knows no loss
+    objective    what is minimised, and how the trained nets are then read (the predictor); knows no loop
+    sampler      predictor -> x; shared between objectives
+    source       batches, for ever, resumable
+    noise        every random draw, addressed by (key, sample, draw)
+
+words: Space, Cond, Batch ...; noise; contracts: what parts promise; model: the whole. Imports nothing of ours but the
+torch-free roots (errors, parts); knows no family, medium or stage.
+"""
+
+from __future__ import annotations
+
+from genus.core.contracts import (
+    Codec,
+    CodecConfig,
+    Conditioner,
+    ConditionerConfig,
+    Draws,
+    LogProb,
+    Metrics,
+    Nets,
+    Network,
+    NetworkConfig,
+    Objective,
+    Predictor,
+    Sampler,
+    Source,
+    State,
+    Turn,
+    Wrap,
+)
+from genus.core.model import Model
+from genus.core.noise import Noise
+from genus.core.words import Batch, Cond, Known, Roads, Space
+
+__all__ = [
+    "Batch",
+    "Codec",
+    "CodecConfig",
+    "Cond",
+    "Conditioner",
+    "ConditionerConfig",
+    "Draws",
+    "Known",
+    "LogProb",
+    "Metrics",
+    "Model",
+    "Nets",
+    "Network",
+    "NetworkConfig",
+    "Noise",
+    "Objective",
+    "Predictor",
+    "Roads",
+    "Sampler",
+    "Source",
+    "Space",
+    "State",
+    "Turn",
+    "Wrap",
+]

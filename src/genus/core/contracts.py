@@ -1,0 +1,241 @@
+"""What the parts of a model promise each other. Abstract; the rooms hold the final ones."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, Self, final, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from genus.core.noise import Noise
+from genus.core.words import Batch, Cond, Known, Roads, Space
+from genus.errors import NoLikelihood
+from genus.parts import Part
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """Raw media <-> x. A byte-pair tokenizer, a mel filterbank and a trained autoencoder are all codecs.
+
+    `streams`: true if items are cut from one endless sequence (text: encode adds the end mark, a source packs windows),
+    false if each item fills `space` by itself.
+    """
+
+    space: Space
+    streams: bool
+
+    def encode(self, media: Sequence[Any]) -> list[Tensor]:
+        """Each item as [C, *dims_i], in whatever compact type a cache should hold (uint8 pixels, int32 tokens)."""
+
+    def lift(self, stored: Tensor) -> Tensor:
+        """What `encode` gave, as the network sees it: long where the space has a vocabulary, float32 else."""
+
+    def decode(self, x: Tensor) -> list[Any]:
+        """X [B, C, *dims] back to media. For a stream, cells from the end mark on are dropped."""
+
+    def save(self, folder: Path) -> CodecConfig:
+        """Write what a configuration cannot hold (a vocabulary, weights) and return the resolved configuration."""
+
+
+class CodecConfig(Part, ABC):
+    """What a recipe says of a codec."""
+
+    @abstractmethod
+    def fit(self, media: Callable[[], Iterator[Any]]) -> Codec:
+        """A codec for these training items: learns a vocabulary, finds the size. `media()` starts from the
+        beginning.
+        """
+
+    @abstractmethod
+    def load(self, folder: Path) -> Codec:
+        """The codec that `save(folder)` returned this configuration for."""
+
+
+class ConditionerConfig(Part, ABC):
+    """What a recipe says of a conditioner."""
+
+    @property
+    @abstractmethod
+    def reads(self) -> tuple[str, ...]:
+        """The fields of a record that it needs."""
+
+    @abstractmethod
+    def fit(self, fields: Callable[[], Iterator[Mapping[str, Any]]]) -> Self:
+        """Resolved against the training records (which labels exist)."""
+
+    def admit(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields of a held-out record, less the values that training never saw: those are as good as none."""
+        return dict(fields)
+
+    @abstractmethod
+    def build(self) -> Conditioner:
+        """The module, its weights at their start."""
+
+
+class Conditioner(nn.Module, ABC):
+    """Record fields -> Cond. Owns the dropout that classifier-free guidance needs, and the null it leaves."""
+
+    dropout: float = 0.0
+    roads: Roads
+
+    @abstractmethod
+    def forward(self, fields: Mapping[str, Sequence[Any]], keep: Tensor | None = None) -> Cond:
+        """The condition of each sample; where `keep` ([B] bool) is false, the null. None keeps all.
+
+        A field that is absent gives the null; a value never seen in training is a `UsageError` that lists the known.
+        """
+
+    @abstractmethod
+    def null(self, batch: int) -> Cond:
+        """What the network was shown where the condition was dropped."""
+
+    def draw(self, noise: Noise) -> dict[str, list[Any]]:
+        """Fields for samples of which nothing was asked: drawn as in the training data where that is known, else
+        none.
+        """
+        return {}
+
+
+class State(ABC):  # noqa: B024  (opaque: it has no method that a sampler may call)
+    """What a predictor remembers of the cells it has seen (a KV cache). Opaque to samplers."""
+
+
+class Network(nn.Module, ABC):
+    """f(x, t, cond). Knows no loss. `t` is None outside diffusion and flow; LoRA and ControlNet are Network -> Network.
+
+    x long [B, C, *dims] -> logits [B, C, *dims, vocab]; x float [B, C, *dims] -> float [B, C, *dims].
+    space: what it was built for.
+    """
+
+    space: Space
+
+    @abstractmethod
+    def forward(self, x: Tensor, t: Tensor | None = None, cond: Cond = Cond(), state: State | None = None) -> Tensor:
+        """t: [B] in [0, 1]. state: from `start`; x then holds only the cells that follow those already seen."""
+
+    def start(self, batch: int, cells: int) -> State | None:
+        """A fresh state for `cells` cells along the first axis, or None: this network keeps none."""
+        return None
+
+
+class NetworkConfig(Part, ABC):
+    """What a recipe says of a network."""
+
+    @abstractmethod
+    def build(self, space: Space, roads: Roads) -> Network:
+        """The module, its weights at their start (from torch's global generator: the loop seeds it)."""
+
+    @abstractmethod
+    def sized(self, dial: int) -> Self:
+        """The same architecture at another size: one dial, all else follows. Autosizing turns it."""
+
+
+Nets = (
+    Mapping[str, nn.Module] | nn.ModuleDict
+)  # {"net", "conditioner"}, {"generator", "critic"}, {"encoder", "decoder"}, ...
+Metrics = dict[str, Tensor]
+Draws = Mapping[str, Tensor]
+
+
+@runtime_checkable
+class Predictor(Protocol):
+    """One callable with one meaning per family, which wrappers compose and samplers consume.
+
+    Autoregression: (x, cond) -> logits of the next cells. Diffusion and flow: (x, t, cond) -> clean x, in coordinates
+    x_t = (1 - t) x + t e. GAN, VAE: (z, cond) -> x. Guidance, watermark, thresholding: Predictor -> Predictor.
+    """
+
+    def __call__(
+        self, x: Tensor, t: Tensor | None = None, cond: Cond = Cond(), state: State | None = None
+    ) -> Tensor: ...
+
+    def start(self, batch: int, cells: int) -> State | None: ...
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One optimiser's turn. A GAN has two, lazy regularisers run every n steps, all else has one."""
+
+    name: str = "main"
+    trains: tuple[str, ...] = ()  # names in Nets; empty: all that is not frozen
+    every: int = 1
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class LogProb:
+    """log p(x) of each sample in nats, [B]; `exact`, or else a lower bound."""
+
+    nats: Tensor
+    exact: bool
+
+
+class Objective(Part, ABC):
+    """What is minimised, and how the trained nets are then to be read. Holds knobs, no weights."""
+
+    family: ClassVar[str]
+    turns: ClassVar[tuple[Turn, ...]] = (Turn(),)
+
+    @abstractmethod
+    def draws(self, batch: Batch, turn: str, noise: Noise) -> Draws:
+        """All the randomness that `loss` will use, so that `loss` itself is a pure function and may be compiled."""
+
+    @abstractmethod
+    def loss(self, nets: Nets, batch: Batch, draws: Draws, turn: str) -> tuple[Tensor, Metrics]:
+        """Mean over the cells that count, and named scalars to log."""
+
+    @abstractmethod
+    def predictor(self, nets: Nets) -> Predictor:
+        """The trained nets as the one callable of this family."""
+
+    @abstractmethod
+    def sampler(self) -> Sampler:
+        """The natural sampler: it knows this objective's order of cells. A recipe turns its knobs or names another."""
+
+    def log_prob(self, nets: Nets, batch: Batch, noise: Noise) -> LogProb:
+        """Log p(x | cond) over the cells that `batch.mask` counts. Raises `NoLikelihood` with the reason."""
+        raise NoLikelihood(f"{self.kind} defines no likelihood: it learns to draw samples, not to score them")
+
+
+class Sampler(Part, ABC):
+    """Predictor -> x. A sample never depends on the batch it was drawn in: its randomness is `noise`, row by row."""
+
+    @abstractmethod
+    def stream(
+        self, predict: Predictor, space: Space, cond: Cond, noise: Noise, known: Known | None = None
+    ) -> Iterator[Tensor]:
+        """x as it grows: longer texts, clearer pictures; the last one is the sample. [B, C, *dims], B = len(noise)."""
+
+    @torch.no_grad()
+    def __call__(
+        self, predict: Predictor, space: Space, cond: Cond, noise: Noise, known: Known | None = None
+    ) -> Tensor:
+        x: Tensor | None = None
+        for x in self.stream(predict, space, cond, noise, known):
+            pass
+        assert x is not None, f"{self.kind} yielded nothing"
+        return x
+
+
+class Wrap(Part, ABC):
+    """Predictor -> Predictor: guidance, thresholding, a watermark on logits."""
+
+    #: (name, field): what a user turns by name when generating, and the field it sets.
+    knob: ClassVar[tuple[str, str] | None] = None
+
+    @abstractmethod
+    def __call__(self, predict: Predictor, null: Callable[[int], Cond] | None) -> Predictor:
+        """`null(batch)` gives the conditioner's null, or is None where nothing is conditioned."""
+
+
+class Source(ABC):
+    """Batches, for ever, resumable. A corpus is one; so are a model's own rollouts."""
+
+    @abstractmethod
+    def batch(self, step: int) -> Batch:
+        """The batch of this step: a function of (data, seed, step), so resuming needs no state."""

@@ -1,0 +1,97 @@
+"""The whole: a codec, trained nets, and how to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import torch
+from torch import Tensor, nn
+
+from genus.core.contracts import Codec, Conditioner, Objective, Predictor, Sampler, Wrap
+from genus.core.noise import Noise
+from genus.core.words import Cond, Known, Roads, Space
+from genus.errors import UsageError
+
+
+@final
+@dataclass(frozen=True)
+class Model:
+    """A codec, trained nets, and how to read them. Made by a phase; used by validate and deploy, or as another's
+    codec.
+    """
+
+    codec: Codec
+    space: Space  # the codec's, or for a stream the window that the network was trained on
+    nets: nn.ModuleDict
+    objective: Objective
+    sampler: Sampler
+    wraps: tuple[Wrap, ...] = ()
+    prompt: Literal["none", "prefix"] | str = "none"  # where a prompt goes: the first cells, or the field of that name
+
+    @property
+    def conditioner(self) -> Conditioner | None:
+        """The conditioner, if there is one."""
+        found = dict(self.nets.items()).get("conditioner")
+        assert found is None or isinstance(found, Conditioner)
+        return found
+
+    def condition(self, fields: Mapping[str, Sequence[Any]], batch: int) -> Cond:
+        """Record fields -> Cond; where no field is given, the null; unconditional models take none."""
+        if self.conditioner is None:
+            return Cond()
+        cond: Cond = self.conditioner(fields) if fields else self.conditioner.null(batch)
+        return cond
+
+    def predictor(self, knobs: Mapping[str, Any] | None = None) -> tuple[Predictor, dict[str, Any]]:
+        """The objective's predictor inside its wraps, first wrap innermost; and the knobs that no wrap has."""
+        predict, rest = self.objective.predictor(self.nets), dict(knobs or {})
+        for wrap in self.wraps:
+            if wrap.knob is not None and wrap.knob[0] in rest:
+                wrap = wrap.but(**{wrap.knob[1]: rest.pop(wrap.knob[0])})
+            predict = wrap(predict, self.conditioner.null if self.conditioner is not None else None)
+        return predict, rest
+
+    def ask(self, prompt: str | None, batch: int) -> tuple[dict[str, list[Any]], Known | None]:
+        """A prompt as (fields, known cells) for `batch` samples. Raises `UsageError` if the model takes none."""
+        if prompt is None:
+            return {}, None
+        if self.prompt == "none":
+            raise UsageError(f"this model takes no prompt (given: {prompt!r}); leave it out")
+        if self.prompt != "prefix":
+            if self.conditioner is None or self.conditioner.roads == Roads():
+                raise UsageError(
+                    f"the training data had no {self.prompt} to tell items apart, so nothing can be asked for "
+                    f"(given: {prompt!r}); leave it out"
+                )
+            return {self.prompt: [prompt] * batch}, None
+        x = self.codec.encode([prompt])[0]
+        x = x[:, : x.shape[1] - 1] if self.codec.streams else x  # without the end mark, which would end the text
+        x = x[None].expand(batch, *x.shape)
+        return {}, (Known(x, torch.ones_like(x, dtype=torch.bool)) if x.shape[2] else None)
+
+    def stream(
+        self, noise: Noise, fields: Mapping[str, Sequence[Any]] | None = None, known: Known | None = None, **knobs: Any
+    ) -> Iterator[Tensor]:
+        """x as it grows; knobs (steps, temperature, top_p, ...) are the sampler's own, an unknown one is a
+        UsageError.
+        """
+        self.nets.eval()
+        predict, rest = self.predictor(knobs)
+        draw = self.sampler.but(**rest) if rest else self.sampler
+        if not fields and self.conditioner is not None:
+            fields = self.conditioner.draw(noise.child("condition"))
+        with torch.no_grad():
+            cond = self.condition(fields or {}, len(noise))
+            yield from draw.stream(predict, self.space, cond, noise, known)
+
+    def generate(
+        self, noise: Noise, fields: Mapping[str, Sequence[Any]] | None = None, known: Known | None = None, **knobs: Any
+    ) -> list[Any]:
+        """One item of media per sample of `noise`: sample i of a key is the same however many are asked for."""
+        x: Tensor | None = None
+        for x in self.stream(noise, fields, known, **knobs):
+            pass
+        assert x is not None
+        return self.codec.decode(x)
