@@ -178,6 +178,9 @@ def text_run(path: Path, medium: str = "text", prompt: str = "prefix") -> Run:
         name="train",
         codec=BytesConfig(),
         nets={"net": SpeakerConfig()},
+        conditioner=None
+        if prompt in ("prefix", "none")
+        else LabelConfig(field=prompt, labels=(("a cat", 1), ("a dog", 1))),
         objective=Autoregression(),
         source=PackedConfig(window=64),
     )
