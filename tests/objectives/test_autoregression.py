@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from genus.core import Batch, Known, Noise, NoLikelihood, Roads, Space
+from genus.core import Batch, Known, Noise, Roads, Space
 from genus.errors import UsageError
 from genus.networks.transformer import TransformerConfig
 from genus.objectives.autoregression import Autoregression, behind
