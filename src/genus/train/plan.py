@@ -33,6 +33,7 @@ from genus.train.sizing import SizingConfig
 from genus.watch import Silent, Watch
 
 COMPILE_PAYS_FROM = 260.0  # seconds still to train: a cold compile takes 12 .. 90 s and gains about a third
+PROBING = 0.08  # of the time asked: the most that looking for a size may take
 BYTES_A_WEIGHT = 26  # live, master, gradients, two moments, average, the best copy
 
 
@@ -113,11 +114,12 @@ class Bench:
         )
 
     def speed(self, phase: Phase, few: int) -> Speed:
-        """From steps of `few` and 2 x `few` samples, the quickest of two each."""
+        """From steps of `few` and 2 x `few` samples, the quickest of three each, taken in turns."""
         loops = [self.loop(phase, few), self.loop(phase, 2 * few)]
         kept = saved_bytes(lambda: loops[0].step())
         loops[1].step()
-        one, two = (fastest(2, loop.step) for loop in loops)
+        pairs = [[fastest(1, loop.step) for loop in loops] for _ in range(3)]
+        one, two = (min(times) for times in zip(*pairs, strict=True))
         each = max(two - one, 0.2 * one) / few
         return Speed(max(0.0, one - each * few), each, kept / few, parameters(loops[0].model.nets))
 
@@ -141,7 +143,7 @@ def planned(
     phase = plan.phase
     cells = source.space(codec.space).cells
     kind = precision(phase.training.precision)
-    few = max(2, min(16, 2048 // max(1, cells)))
+    few = max(4, min(16, 8192 // max(1, cells)))
     bench = Bench(codec, source, cache, kind)
     if kind is not torch.float32 and (off := bench.agrees(phase, few)) > 0.03:
         watch.say(f"bf16 changes the first loss by {off:.1%}: training in fp32")
@@ -206,35 +208,54 @@ def _sized(
     tried: list[dict[str, Any]],
     watch: Watch,
 ) -> tuple[Phase, Speed]:
-    """The dial with the least predicted loss. Stops climbing once two in a row were worse, or probing costs too
-    much.
-    """
+    """The dial with the least predicted loss. Climbs until two were worse in a row, or probing costs too much."""
     sizing = phase.sizing
     assert isinstance(sizing, SizingConfig)
     clock = Meter()
     different = bench.cache.total * (math.prod(bench.codec.space.shape) if not bench.codec.streams else 1)
-    best: tuple[float, Phase, Speed] | None = None
-    worse = 0
+    speeds: list[Speed] = []
+    chosen = 0
     for dial in sizing.dials:
-        sized = phase.but(nets={name: net.sized(dial) for name, net in phase.nets.items()})
-        speed = bench.speed(sized, few)
+        before = clock.seconds
+        speeds.append(bench.speed(_at(phase, dial), few))
+        last = clock.seconds - before
         seconds = 0.93 * max(1.0, left - clock.seconds)  # evaluations and checkpoints take their part
-        batch = 32
-        for _ in range(4):  # the batch depends on what it allows to be seen
-            seen = seconds / speed.step(batch) * batch
-            batch = sizing.samples(speed.weights, seen * cells, cells)
-        loss = sizing.loss(speed.weights, seen * cells, different)
-        tried.append({"dial": dial, "parameters": speed.weights, "batch": batch, "samples": int(seen), "law": loss})
-        watch.tick(len(tried), len(sizing.dials), f"size {dial}: {speed.weights / 1e6:.2f} M")
-        if best is None or loss < best[0]:
-            best = (loss, sized.but(training=sized.training.but(batch=batch)), speed)
-            worse = 0
-        else:
-            worse += 1
-        if worse == 2 or clock.seconds > 0.08 * asked:
+        speeds = undisturbed(speeds)
+        tried[:] = [
+            _outlook(sizing, d, v, seconds, cells, different) for d, v in zip(sizing.dials, speeds, strict=False)
+        ]
+        chosen = min(range(len(tried)), key=lambda i: float(tried[i]["law"]))
+        watch.tick(len(tried), len(sizing.dials), f"size {dial}: {speeds[-1].weights / 1e6:.2f} M")
+        if len(tried) > chosen + 2 or clock.seconds + 1.5 * last > PROBING * asked:
             break
-    assert best is not None, "a sizing names at least one dial"
-    return best[1], best[2]
+    sized = _at(phase, sizing.dials[chosen])
+    return sized.but(training=sized.training.but(batch=tried[chosen]["batch"])), speeds[chosen]
+
+
+def _at(phase: Phase, dial: int) -> Phase:
+    return phase.but(nets={name: net.sized(dial) for name, net in phase.nets.items()})
+
+
+def _outlook(
+    sizing: SizingConfig, dial: int, speed: Speed, seconds: float, cells: int, different: int
+) -> dict[str, Any]:
+    """What a size would see in the time that is left, and the loss that the law then gives it."""
+    batch, seen = 32, 0.0
+    for _ in range(4):  # the batch depends on what it allows to be seen
+        seen = seconds / speed.step(batch) * batch
+        batch = sizing.samples(speed.weights, seen * cells, cells)
+    law = sizing.loss(speed.weights, seen * cells, different)
+    return {"dial": dial, "parameters": speed.weights, "batch": batch, "samples": int(seen), "law": law}
+
+
+def undisturbed(speeds: list[Speed]) -> list[Speed]:
+    """No size is slower than a larger one: where it was measured so, something else was using the machine."""
+    out: list[Speed] = []
+    fixed = each = math.inf
+    for speed in reversed(speeds):
+        fixed, each = min(fixed, speed.fixed), min(each, speed.each)
+        out.append(replace(speed, fixed=fixed, each=each))
+    return out[::-1]
 
 
 def _may_compile(phase: Phase, left: float) -> bool:
