@@ -312,6 +312,7 @@ class TestMake:
             Image.fromarray(picture[:, :, 0]).save(folder / f"{i}.png")
         (tmp_path / "edges" / "README.md").write_text("What this folder is about, in a few plain words.\n")
         settings = ["net.widths=[16, 16, 16]", "net.head=16", "training.compile=no", "training.batch=8"]
+        settings += ["measures.nearest.samples=8", "measures.samples.pictures=4", "sampler.steps=4"]
         made = make(tmp_path / "edges", budget="30 steps", home=home, settings=[*settings, "training.precision=fp32"])
         assert made.run == home / "runs" / "edges" and made.report.exists() and (made.deployed or made.reasons)
         from genus import load
