@@ -70,7 +70,7 @@ def examine(home: Path | None) -> dict[str, Any]:
     import torch
 
     from genus.train.meter import watts
-    from genus.train.probe import bf16_gain, device, precision
+    from genus.train.probe import bf16_gain, precision
 
     base = homes.home(home)
     place = next(p for p in (base, *base.parents) if p.exists())
@@ -86,7 +86,7 @@ def examine(home: Path | None) -> dict[str, Any]:
         "healthy": not missing and writable and free > 1 << 30,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
-        "device": str(device()),
+        "device": "cpu (accelerators are not used yet)",
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),

@@ -12,12 +12,6 @@ import torch
 from torch import Tensor
 
 
-def device() -> torch.device:
-    """The first accelerator torch sees, else the processor."""
-    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return found or torch.device("cpu")
-
-
 def fastest(repeat: int, work: Callable[[], object]) -> float:
     """Seconds of the quickest of `repeat` calls: the one the rest of the machine disturbed least."""
     times = []
@@ -42,7 +36,7 @@ def bf16_gain() -> float:
 def precision(asked: Literal["auto", "bf16", "fp32"]) -> torch.dtype:
     """bf16 where it pays (by a quarter at least), fp32 else or when asked."""
     if asked == "auto":
-        return torch.bfloat16 if device().type != "cpu" or bf16_gain() > 1.25 else torch.float32
+        return torch.bfloat16 if bf16_gain() > 1.25 else torch.float32
     return torch.bfloat16 if asked == "bf16" else torch.float32
 
 
