@@ -11,12 +11,9 @@ one. datasketch used plainly is its documentation's way: 5-word shingles, MinHas
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import random
 import re
-import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -24,12 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-from genus import files
 from genus.clean.near import NearDuplicates
 from genus.clean.rule import Pile
 from genus.clean.twins import Shelf, Table, settle
 
-BAR = 3.0
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "proofs"))
+from proof import Row, arguments, interval, shelf, write
 
 
 def sentences(folder: Path) -> list[str]:
@@ -123,18 +120,11 @@ def timed(run: Callable[[Sequence[str]], set[int]], texts: Sequence[str]) -> tup
     return time.perf_counter() - start, found
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--mb", type=float, default=50)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    folder = os.environ.get("GENUS_DATA")
-    if folder is None or not (Path(folder) / "scitldr").is_dir():
-        print("skipped: set GENUS_DATA to a folder that holds scitldr and tinyshakespeare")
-        return 0
+def main() -> None:
+    given = arguments(__doc__, extra={"--mb": (float, 50.0), "--rounds": (int, 3)})
+    folder = shelf(given, "scitldr").parent
     began = time.perf_counter()
-    texts, copies = documents(Path(folder), given.mb)
+    texts, copies = documents(folder, given.mb)
     size = sum(map(len, texts)) / 1e6
     print(f"{len(texts)} documents, {size:.1f} MB, {len(copies)} of them edited copies")
     timed(ours, texts[:2000])
@@ -146,44 +136,15 @@ def main() -> int:
             times[name].append(seconds)
             print(f"round {turn + 1}: {name} {seconds:.2f} s, {size / seconds:.1f} MB/s")
     ratios = [b / a for a, b in zip(times["genus"], times["datasketch"], strict=True)]
-    rows = [
-        {
-            "metric": "throughput, ratio to datasketch",
-            "value": statistics.median(ratios),
-            "low": min(ratios),
-            "high": max(ratios),
-            "bar": BAR,
-            "baseline": 1.0,
-        }
-    ]
-    for name, seconds in times.items():
-        speeds = sorted(size / s for s in seconds)
-        rows.append(
-            {
-                "metric": f"{name}, MB/s",
-                "value": statistics.median(speeds),
-                "low": speeds[0],
-                "high": speeds[-1],
-                "bar": None,
-                "baseline": None,
-            }
-        )
+    rows = [Row("throughput, datasketch's time over genus's", *interval(ratios), bar=">= 3", baseline="1")]
+    rows += [Row(name, *interval([size / s for s in seconds]), unit="MB/s") for name, seconds in times.items()]
     for name, gone in found.items():
-        right = len(gone & copies)
-        for metric, value in (("recall", right / len(copies)), ("precision", right / max(1, len(gone)))):
-            bar = 0.95 if name == "genus" else None
-            low = high = value
-            rows.append(
-                {"metric": f"{name}, {metric}", "value": value, "low": low, "high": high, "bar": bar, "baseline": None}
-            )
-    for row in rows:
-        bar = "" if row["bar"] is None else f"  (bar {row['bar']})"
-        print(f"{row['metric']}: {row['value']:.3f}  [{row['low']:.3f}, {row['high']:.3f}]{bar}")
-    if given.json:
-        result = {"name": "near_duplicates", "rows": rows, "seconds": time.perf_counter() - began}
-        files.write_json(given.json, result)
-    return int(any(row["bar"] is not None and row["value"] < row["bar"] for row in rows))
+        right, bar = len(gone & copies), ">= 0.95" if name == "genus" else None
+        rows.append(Row(f"{name}, recall", right / len(copies), bar=bar))
+        rows.append(Row(f"{name}, precision", right / max(1, len(gone)), bar=bar))
+    note = f"{given.rounds} rounds in turns: median, least and most; {size:.0f} MB, {len(copies)} planted copies"
+    write(given, "near_duplicates", rows, time.perf_counter() - began, note)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -13,14 +13,11 @@ untouched items also say what the rules cost: the share of them that is removed.
 
 from __future__ import annotations
 
-import argparse
 import ast
 import io
 import json
-import os
 import random
 import string
-import sys
 import sysconfig
 import tempfile
 import time
@@ -31,14 +28,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from proof import Row, arguments, shelf, write
 
-from genus import files
 from genus.clean import clean
 from genus.clean.private import luhn
 from genus.data.dataset import Dataset, Item
 
 BAR = 0.95
-Row = dict[str, Any]
+Found = dict[str, Any]
 
 
 @dataclass
@@ -274,7 +271,7 @@ def interval(hits: Sequence[bool]) -> tuple[float, float, float]:
     return float(x.mean()), float(low), float(high)
 
 
-def score(medium: str, planted: Planted, folder: Path) -> list[Row]:
+def score(medium: str, planted: Planted, folder: Path) -> list[Found]:
     """Clean a dataset that holds what was planted, and look every fault up."""
     data = Dataset.create(folder / medium)
     data.append(planted.items)
@@ -286,7 +283,7 @@ def score(medium: str, planted: Planted, folder: Path) -> list[Row]:
     names = ["id", "status", "reason", "cleaned", "content", "notes"]
     state = {row["id"]: row for batch in Dataset.open(folder / medium).scan(names) for row in batch.to_pylist()}
     twins = {"exact_duplicates", "near_duplicates", "alike_pictures"}
-    rows: list[Row] = []
+    rows: list[Found] = []
 
     def report(metric: str, hits: Sequence[bool], bar: float | None = BAR) -> None:
         value, low, high = interval(hits)
@@ -338,27 +335,19 @@ def score(medium: str, planted: Planted, folder: Path) -> list[Row]:
     return rows
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--json", type=Path)
-    given = parser.parse_args()
-    place = os.environ.get("GENUS_DATA")
-    needed = ("scitldr", "tinyshakespeare", "emoji_noto64")
-    if place is None or not all((Path(place) / name).is_dir() for name in needed):
-        print(f"skipped: set GENUS_DATA to a folder that holds {', '.join(needed)}")
-        return 0
+def main() -> None:
+    given = arguments(__doc__)
+    for name in ("scitldr", "tinyshakespeare", "emoji_noto64"):
+        place = shelf(given, name).parent
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        rows = score("text", plant_texts(Path(place)), Path(folder))
-        rows += score("image", plant_pictures(Path(place)), Path(folder))
-    for row in rows:
-        bar = "" if row["bar"] is None else f"  (bar {row['bar']})"
-        span = "" if row["low"] is None else f"  [{row['low']:.3f}, {row['high']:.3f}]"
-        print(f"{row['metric']}: {row['value']:.3f}{span}{bar}")
-    if given.json:
-        files.write_json(given.json, {"name": "cleaning", "rows": rows, "seconds": time.perf_counter() - began})
-    return int(any(row["bar"] is not None and not row["value"] >= row["bar"] for row in rows))
+        found = score("text", plant_texts(place), Path(folder)) + score("image", plant_pictures(place), Path(folder))
+    rows = [
+        Row(r["metric"], r["value"], r["low"], r["high"], None if r["bar"] is None else f">= {r['bar']}") for r in found
+    ]
+    note = "intervals: bootstrap over planted items, 1,000 resamples"
+    write(given, "cleaning", rows, time.perf_counter() - began, note)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

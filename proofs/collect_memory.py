@@ -3,25 +3,25 @@
 Makes text of each size (deterministic, in a temporary folder that is removed), runs collect and then clean in processes
 of their own, and records the peak resident memory that the kernel reports for each.
 
-    python proofs/collect_memory.py --sizes 0.2 1 4 --json docs/results/memory.json
+    python proofs/collect_memory.py --sizes "0.2 1 4"
 
-A row: {"stage", "input_gb", "peak_mb", "seconds", "items"}; and for each stage the growth from the first size to the
-last.
+Also the growth of each stage's peak from the first size to the last.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from proof import Row, arguments, write
 
 SOURCE = Path(__file__).resolve().parents[1] / "src"
 #: What runs in the child: the stage, then one line with its own peak (ru_maxrss is in KiB on Linux).
@@ -90,12 +90,10 @@ def run(stage: str, source: Path, dataset: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=float, nargs="+", default=[0.2, 1, 4], help="GB of text")
-    parser.add_argument("--stages", nargs="+", default=["collect", "clean"], choices=["collect", "clean"])
-    parser.add_argument("--folder", type=Path, help="where to work (default: the system's temporary folder)")
-    parser.add_argument("--json", type=Path, help="write the rows here")
-    asked = parser.parse_args()
+    stages = ["collect", "clean"]
+    extra = {"--sizes": (numbers, [0.2, 1.0, 4.0]), "--stages": (str.split, stages), "--folder": (Path, None)}
+    asked = arguments(__doc__, extra)
+    began = time.monotonic()
     rows: list[dict[str, Any]] = []
     for size in asked.sizes:
         need = int(size * 4e9)  # Source, dataset, and what clean adds to it, with room.
@@ -114,15 +112,17 @@ def main() -> None:
                 }
                 rows.append(row)
                 print(json.dumps(row), flush=True)
-    growth = {}
+    found = [Row(f"{r['stage']} of {r['input_gb']:g} GB, peak", r["peak_mb"], unit="MB") for r in rows]
     for stage in asked.stages:
         peaks = [row["peak_mb"] for row in rows if row["stage"] == stage]
-        growth[stage] = round(peaks[-1] / peaks[0], 2)
-    result = {"rows": rows, "growth": growth}
-    print(json.dumps({"growth": growth}))
-    if asked.json:
-        asked.json.parent.mkdir(parents=True, exist_ok=True)
-        asked.json.write_text(json.dumps(result, indent=2) + "\n")
+        found.append(Row(f"{stage}: largest input's peak over the smallest's", peaks[-1] / peaks[0], bar="<= 1.25"))
+    note = "one run each; peak resident memory of the stage's own process; flat is taken as at most a quarter more"
+    write(asked, "collect_memory", found, time.monotonic() - began, note)
+
+
+def numbers(text: str) -> list[float]:
+    """'0.2 1 4' as numbers."""
+    return [float(part) for part in text.split()]
 
 
 if __name__ == "__main__":

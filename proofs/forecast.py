@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from proof import Row, arguments, data, write
+from proof import Row, arguments, shelf, write
 
 RUNS = [
     ("tinyshakespeare", "chargpt", "2m"),
@@ -43,7 +43,7 @@ def main() -> None:
             return found
 
         for source in {source for source, _, _ in RUNS[: args.runs]}:
-            files = sorted(p for p in data(args, source).iterdir() if p.suffix in (".txt", ".parquet"))
+            files = sorted(p for p in shelf(args, source).iterdir() if p.suffix in (".txt", ".parquet"))
             genus("collect", *map(str, files), "--name", source)
         for i, (source, recipe, budget) in enumerate(RUNS[: args.runs]):
             chosen = train(source, recipe, budget, f"run{i}")

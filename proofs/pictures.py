@@ -17,7 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from proof import Row, arguments, data, interval, write
+from proof import Row, arguments, interval, shelf, write
 
 BARS = {"mnist10k": ">= 0.85", "emoji_noto64": ">= 0.5"}
 BUDGETS = {"mnist10k": "10m", "emoji_noto64": "20m"}
@@ -25,7 +25,7 @@ BUDGETS = {"mnist10k": "10m", "emoji_noto64": "20m"}
 
 def main() -> None:
     args = arguments(__doc__, extra={"--set-name": (str, "mnist10k"), "--budget": (str, ""), "--keep": (Path, None)})
-    source = data(args, args.set_name)
+    source = shelf(args, args.set_name)
     start = time.monotonic()
     found: dict[str, list[float]] = {}
     kwh, note = 0.0, ""

@@ -57,7 +57,7 @@ def arguments(about: str | None, extra: dict[str, tuple[Callable[[str], Any], An
     return parser.parse_args()
 
 
-def data(args: Any, name: str) -> Path:
+def shelf(args: Any, name: str) -> Path:
     """The folder of a data set. Ends the program with a plain word where it is not there."""
     if args.data is None or not (Path(args.data) / name).is_dir():
         print(f"skipped: this proof needs the data set {name!r}; set GENUS_DATA to the folder that holds it")

@@ -18,7 +18,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from proof import Row, arguments, data, interval, write
+from proof import Row, arguments, interval, shelf, write
 
 
 def gpt2(train: str, val: str, seed: int, steps: int = 2000) -> tuple[float, float]:
@@ -94,7 +94,7 @@ def genus(source: Path, home: Path, name: str, budget: str, settings: list[str])
 
 def main() -> None:
     args = arguments(__doc__, extra={"--long-seeds": (int, 3), "--long": (str, "10m")})
-    place = data(args, "tinyshakespeare")
+    place = shelf(args, "tinyshakespeare")
     start = time.monotonic()
     train, val = ((place / f"{split}.txt").read_text() for split in ("train", "val"))
     found: dict[str, list[float]] = {"gpt2": [], "seconds": [], "same": [], "free": [], "long": []}
