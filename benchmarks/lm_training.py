@@ -2,20 +2,18 @@
 process.
 
 The contestants take turns, a few steps each, so that a slow minute of the machine meets all; what is reported is the
-ratio inside a round. `--busy` is for a machine that others use too: one thread, and the processor's time instead of
-the clock. `--loss` also trains 1,000 steps in bf16 and in float32 from one start on the same data and compares the last
+ratio inside a round. `--busy 1` is for a machine that others use too: one thread, and the processor's time instead of
+the clock. `--loss 1000` also trains so many steps in bf16 and in float32 from one start on the same data and compares the last
 losses (takes long; needs GENUS_DATA with tinyshakespeare, else a made text).
 
-    python benchmarks/lm_training.py --json lm_training.json
+    python benchmarks/lm_training.py --loss 1000
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import os
-import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,6 +26,9 @@ from genus.networks.transformer import TransformerConfig
 from genus.objectives.autoregression import Autoregression
 from genus.recipe import Training
 from genus.train.optimisers import Flat
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "proofs"))
+from proof import Row, arguments, interval, write
 
 VOCAB, WINDOW, BATCH = 65, 256, 16
 Step = Callable[[Tensor], float]
@@ -108,19 +109,10 @@ def text() -> Tensor:
     return words[torch.randint(0, 500, (50_000,), generator=torch.Generator().manual_seed(2))].flatten()
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    return {"min": min(values), "median": statistics.median(values), "max": max(values)}
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path, help="write the result here too")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=2, help="of each contestant in a round")
-    parser.add_argument("--batch", type=int, default=BATCH)
-    parser.add_argument("--busy", action="store_true", help="one thread, processor time instead of the clock")
-    parser.add_argument("--loss", type=int, nargs="?", const=1000, help="compare bf16 with float32 after so many steps")
-    args = parser.parse_args()
+    extra = {"--rounds": (int, 7), "--steps": (int, 2), "--batch": (int, BATCH), "--busy": (int, 0), "--loss": (int, 0)}
+    args = arguments(__doc__, extra)
+    began = time.monotonic()
     now = time.process_time if args.busy else time.perf_counter
     if args.busy:
         torch.set_num_threads(1)
@@ -151,31 +143,27 @@ def main() -> None:
             rates[name].append(args.steps * args.batch * WINDOW / (now() - start))
     first = rates["genus bf16"]
     flops = 6 * 10.62e6 + 12 * 6 * 384 * WINDOW  # a token, forward and backward, whole attention matrix
-    result = {
-        "what": f"training, 10.65 M parameters, 6 layers, width 384, context {WINDOW}, batch {args.batch}; tokens/s",
-        "machine": {
-            "cpu": platform.processor() or platform.machine(),
-            "threads": torch.get_num_threads(),
-            "busy": args.busy,
-        },
-        "rounds": args.rounds,
-        "bf16_matmul_tflops": spread(peaks),
-        "tokens_per_second": {name: spread(r) for name, r in rates.items()},
-        "genus_over": {
-            name: spread([a / b for a, b in zip(first, r, strict=True)]) for name, r in rates.items() if r is not first
-        },
-        "share_of_bf16_peak": statistics.median(r * flops / p / 1e12 for r, p in zip(first, peaks, strict=True)),
-    }
+    full = args.batch == BATCH and not args.busy
+    rows = []
+    for name, bar in (("llama bf16 autocast", 1.8), ("llama float32", 3.9), ("genus bf16 uncompiled", None)):
+        ratios = interval([a / b for a, b in zip(first, rates[name], strict=True)])
+        rows.append(Row(f"genus bf16 over {name}", *ratios, bar=f">= {bar}" if bar and full else None))
+    share = [r * flops / p / 1e12 for r, p in zip(first, peaks, strict=True)]
+    rows.append(Row("share of this machine's bf16 matrix-product peak that genus reaches", *interval(share)))
+    rows += [Row(name, *interval(r), unit="tokens/s") for name, r in rates.items()]
+    rows.append(Row("bf16 matrix product", *interval(peaks), unit="TFLOP/s"))
     if args.loss:
         ends = {}
         for name, precision in (("bf16", torch.bfloat16), ("float32", torch.float32)):
             draw.manual_seed(7)
             step = ours(precision, compiled=True)
             ends[name] = statistics.mean([step(batch()) for _ in range(args.loss)][-100:])
-        result["loss_after"] = {"steps": args.loss, **ends, "difference": ends["bf16"] - ends["float32"]}
-    print(json.dumps(result, indent=2))
-    if args.json:
-        args.json.write_text(json.dumps(result, indent=2) + "\n")
+        off = abs(ends["bf16"] - ends["float32"])
+        rows.append(Row(f"loss after {args.loss} steps, bf16 from float32", off, bar="<= 0.01", unit="nats"))
+    note = (
+        f"{args.rounds} rounds in turns: median, least and most; batch {args.batch}, {torch.get_num_threads()} threads"
+    )
+    write(args, "lm_training", rows, time.monotonic() - began, note)
 
 
 if __name__ == "__main__":
