@@ -3,8 +3,8 @@ process.
 
 The contestants take turns, a few steps each, so that a slow minute of the machine meets all; what is reported is the
 ratio inside a round. `--busy 1` is for a machine that others use too: one thread, and the processor's time instead of
-the clock. `--loss 1000` also trains so many steps in bf16 and in float32 from one start on the same data and compares the last
-losses (takes long; needs GENUS_DATA with tinyshakespeare, else a made text).
+the clock. `--loss 1000` also trains so many steps in bf16 and in float32 from one start on the same data and compares
+the last losses (takes long; needs GENUS_DATA with tinyshakespeare, else a made text).
 
     python benchmarks/lm_training.py --loss 1000
 """
