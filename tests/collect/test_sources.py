@@ -155,8 +155,8 @@ def test_class_folders_are_labels(fill, rows, png):
         for kind in ("cat", "dog")
         for i in (1, 2)
     }
-    got = rows(fill({**files, "README.md": "pictures of animals"}))
-    assert len(got) == 8
+    got = rows(fill({**files, "README.md": "pictures of animals", "notes.txt": POEM}))
+    assert len(got) == 9  # the notes are an item, and no class
     assert got["data/test/dog/2.png"]["label"] == "dog"
     assert got["data/test/dog/2.png"]["split"] == got["data/test/dog/2.png"]["declared"] == "test"
     nested = rows(fill({"greek/alpha/1.png": png(1), "latin/alpha/1.png": png(2)}, "nested"), "second")
@@ -165,7 +165,7 @@ def test_class_folders_are_labels(fill, rows, png):
 
 @pytest.mark.parametrize(
     "more",
-    [{"words.txt": POEM}, {"top.png": None}, {}],
+    [{"cat/words.txt": POEM}, {"top.png": None}, {}],
     ids=["text among them", "a picture outside", "one class alone"],
 )
 def test_folders_that_are_no_classes(fill, rows, png, more):

@@ -197,8 +197,9 @@ def of_row(values: Mapping[str, Any], roles: Mapping[str, str]) -> Said:
 def class_folders(root: Path) -> tuple[str, ...] | None:
     """The leading folders that all classes share, if this tree is images in class folders; None if it is not.
 
-    It is if every file that could be an item is an image, none lies at the top, and there are two classes at least. A
-    class is the path below what is shared, splits left out: `data/train/cat` and `data/test/dog` give cat and dog.
+    It is if every file in a class that could be an item is an image, no image lies at the top, and there are two
+    classes at least; notes may lie above the classes. A class is the path below what is shared, splits left out:
+    `data/train/cat` and `data/test/dog` give cat and dog.
     """
     seen: set[tuple[str, ...]] = set()
     for parts, listing in _folders(root):
@@ -210,11 +211,11 @@ def class_folders(root: Path) -> tuple[str, ...] | None:
                 or file.name.lower().startswith(("readme", "licen", "copying"))
             ):
                 continue
+            below = without_splits(parts)
             if not is_image(file):
-                if file.size and _is_text(file):
+                if below and file.size and _is_text(file):
                     return None
                 continue
-            below = without_splits(parts)
             if not below:
                 return None
             seen.add(below)
