@@ -33,7 +33,9 @@ ASKED_WRONGLY: Any = typer.BadParameter.__mro__[2]
 
 Home = Annotated[Path | None, typer.Option(help="Where datasets/ and runs/ live (default: GENUS_HOME or ~/.genus).")]
 Json = Annotated[bool, typer.Option("--json", help="Print one result object and nothing else.")]
-Sources = Annotated[list[Path], typer.Argument(help="Files, folders, archives, tables or glob patterns.")]
+Sources = Annotated[
+    list[Path], typer.Argument(metavar="SOURCE", help="Files, folders, archives, tables or glob patterns.")
+]
 Name = Annotated[str | None, typer.Option(help="Of the dataset and the run (default: the source's).")]
 Licence = Annotated[
     str | None, typer.Option(help="SPDX identifier that holds where the data says nothing, e.g. CC0-1.0.")
@@ -147,7 +149,7 @@ def collect(
 
 @app.command()
 def clean(
-    dataset: Annotated[str, typer.Argument(help="A dataset's name or folder.")],
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's name or folder.")],
     undo: Annotated[list[str] | None, typer.Option(help="Take back what this rule did. May be repeated.")] = None,
     set_: Settings = None,
     home: Home = None,
@@ -183,7 +185,7 @@ def clean(
 
 @app.command()
 def train(
-    dataset: Annotated[str, typer.Argument(help="A dataset's name or folder.")],
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's name or folder.")],
     recipe: RecipeName = None,
     budget: Budget = "10m",
     name: Name = None,
@@ -280,7 +282,9 @@ def deploy(
 @app.command()
 def generate(
     run: RunName,
-    prompt: Annotated[str | None, typer.Argument(help="What to begin with, or what to ask for.")] = None,
+    prompt: Annotated[
+        str | None, typer.Argument(metavar="PROMPT", help="What to begin with, or what to ask for.")
+    ] = None,
     n: Annotated[int, typer.Option("-n", help="How many.")] = 1,
     seed: Annotated[int, typer.Option(help="Sample i of a seed is the same however many are asked for.")] = 0,
     first: Annotated[int, typer.Option(help="Index of the first one.")] = 0,
@@ -320,7 +324,7 @@ def generate(
 
 @app.command()
 def serve(
-    runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="One or several runs.")],
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="One or several runs.")],
     host: Annotated[str, typer.Option(help="127.0.0.1 serves this machine alone.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="0: any free one.")] = 8000,
     api_key: Annotated[str | None, typer.Option(envvar="GENUS_API_KEY", help="Ask for this bearer token.")] = None,
@@ -346,7 +350,7 @@ def serve(
 
 @app.command()
 def reproduce(
-    file: Annotated[Path, typer.Argument(help="A file that genus wrote.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that genus wrote.")],
     run: Annotated[str | None, typer.Option(help="Its run, if it moved.")] = None,
     home: Home = None,
     json: Json = False,
@@ -385,7 +389,7 @@ def recipes(json: Json = False) -> None:
 
 @app.command()
 def info(
-    what: Annotated[str | None, typer.Argument(help="A run or a dataset; none: all there are.")] = None,
+    what: Annotated[str | None, typer.Argument(metavar="NAME", help="A run or a dataset; none: all there are.")] = None,
     home: Home = None,
     json: Json = False,
 ) -> None:

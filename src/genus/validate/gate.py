@@ -61,7 +61,7 @@ class Gate(Part):
         if "bits_per_dimension" in found or "nats_per_dimension" in found:
             judged = True
         if not judged:
-            reasons.append("nothing was measured that could be compared with a baseline")
+            reasons.append("nothing could be compared with a baseline: too little is held out; collect more items")
         reasons += self._copies(found.get(COPIES), base.get(f"{COPIES}/held_out"))
         return tuple(reasons)
 
