@@ -32,7 +32,7 @@ from genus.train.probe import fastest, free_bytes, precision, saved_bytes
 from genus.train.sizing import SizingConfig
 from genus.watch import Silent, Watch
 
-COMPILE_PAYS_FROM = 260.0  # seconds still to train: a cold compile takes 12 .. 90 s and gains about a third
+COMPILE_PAYS_FROM = 900.0  # seconds still to train: a cold compile takes 12 .. 90 s and gained 0 .. 15 % where measured
 PROBING = 0.08  # of the time asked: the most that looking for a size may take
 BYTES_A_WEIGHT = 26  # live, master, gradients, two moments, average, the best copy
 
