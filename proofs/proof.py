@@ -95,6 +95,12 @@ def machine() -> str:
     return f"{model}, {cores} cores {flags}".strip()
 
 
+def plain(words: Sequence[str]) -> list[str]:
+    """The arguments that shaped the result: without paths of one machine and their flags."""
+    paths = {i for i, word in enumerate(words) if word in ("--json", "--data", "--keep", "--folder")}
+    return [word for i, word in enumerate(words) if i not in paths and i - 1 not in paths]
+
+
 def write(args: Any, name: str, rows: Sequence[Row], seconds: float, note: str = "", kwh: float | None = None) -> Path:
     """Write the result file and print its rows."""
     path: Path = args.json or ROOT / "docs" / "results" / f"{name}.json"
@@ -103,7 +109,7 @@ def write(args: Any, name: str, rows: Sequence[Row], seconds: float, note: str =
     shown = script.relative_to(ROOT) if script.is_relative_to(ROOT) else script.name
     result = {
         "name": name,
-        "command": " ".join(["python", str(shown), *(a for a in sys.argv[1:] if not a.startswith("/"))]),
+        "command": " ".join(["python", str(shown), *plain(sys.argv[1:])]),
         "machine": machine(),
         "date": datetime.date.today().isoformat(),
         "seconds": round(seconds, 1),
