@@ -31,7 +31,7 @@ RECIPE = Recipe(
             training=Training(rate=3e-3, muon_rate=0.02, batch=32, cooldown=0.6),
             # Characters have a lower floor than the published constants say of tokens: a rough fit to five short runs
             # (0.8 to 2.4 M weights, 0.3 to 2.2 M characters), docs/log.md.
-            sizing=SizingConfig(floor=0.8, a=30.0, b=92.0),
+            sizing=SizingConfig(floor=0.8, a=30.0, b=92.0, batch=(16, 32)),
         ),
     ),
     measures=(Likelihood(), Verbatim(), Samples()),

@@ -33,7 +33,7 @@ RECIPE = Recipe(
             sampler=Tokens(tokens=200, temperature=0.8, top_p=0.95),
             source=PackedConfig(window=256),
             training=Training(rate=3e-3, muon_rate=0.02, batch=16, cooldown=0.6),
-            sizing=SizingConfig(),
+            sizing=SizingConfig(batch=(8, 16)),
         ),
     ),
     measures=(Likelihood(), Verbatim(), Samples()),
