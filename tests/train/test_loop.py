@@ -314,8 +314,9 @@ def test_sigkill_and_ctrl_c_at_any_moment(tmp_path):
         time.sleep(moment.uniform(0, 0.3))
         process.send_signal(number)
         _, said = process.communicate(timeout=60)
-        assert process.returncode in (code, 0), said  # 0: it was quicker than the signal
-        assert number != signal.SIGINT or process.returncode == 0 or "all is saved" in said
+        late = process.returncode == 0 or "KeyboardInterrupt" in said  # the loop was quicker than the signal
+        assert late or process.returncode == code, said
+        assert late or number != signal.SIGINT or "all is saved" in said
     loop = toys.loop(PHASES[kind](), folder, 120, watch=(ear := toys.Ear()))
     assert equal(loop.run(), kept)
     if not (folder / "weights.pt").exists():
