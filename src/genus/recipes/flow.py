@@ -38,7 +38,7 @@ RECIPE = Recipe(
             wraps=(Guidance(scale=1.0),),
             source=StackedConfig(),
             training=Training(batch=32, rate=2e-3, muon_rate=0.015, weight_decay=0.01, ema=0.1, cooldown=0.5),
-            # A thin fit: digits of 28 x 28, two sizes, mostly up to 7,400 pictures seen, floor guessed; a unit is 16 pixels.
+            # A thin fit: digits of 28 x 28, two sizes, mostly up to 7,400 pictures, floor guessed; a unit: 16 pixels.
             sizing=SizingConfig(
                 dials=(1, 2, 3, 4, 5, 6, 8), unit=16, floor=0.11, a=6.9, alpha=0.35, b=8.5, beta=0.4, batch=(32, 32)
             ),
