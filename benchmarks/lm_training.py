@@ -3,16 +3,14 @@ process.
 
 The contestants take turns, a few steps each, so that a slow minute of the machine meets all; what is reported is the
 ratio inside a round. `--busy 1` is for a machine that others use too: one thread, and the processor's time instead of
-the clock. `--loss 1000` also trains so many steps in bf16 and in float32 from one start on the same data and compares
-the last losses (takes long; needs GENUS_DATA with tinyshakespeare, else a made text).
+the clock. Takes GENUS_DATA's tinyshakespeare, else a made text. What bf16 does to the loss: precision.py.
 
-    python benchmarks/lm_training.py --loss 1000
+    python benchmarks/lm_training.py --rounds 7
 """
 
 from __future__ import annotations
 
 import os
-import statistics
 import sys
 import time
 from collections.abc import Callable
@@ -34,11 +32,11 @@ VOCAB, WINDOW, BATCH = 65, 256, 16
 Step = Callable[[Tensor], float]
 
 
-def ours(precision: torch.dtype, compiled: bool, optimiser: str = "adamw", seed: int = 0, rate: float = 1e-3) -> Step:
+def ours(precision: torch.dtype, compiled: bool, seed: int = 0, width: int = 384, depth: int = 6) -> Step:
     torch.manual_seed(seed)
-    net = TransformerConfig(depth=6, width=384, head=64).build(Space((WINDOW,), 1, VOCAB), Roads())
+    net = TransformerConfig(depth=depth, width=width, head=64).build(Space((WINDOW,), 1, VOCAB), Roads())
     nets = torch.nn.ModuleDict({"net": net})
-    flat = Flat(nets, Training(optimiser=optimiser, rate=rate), precision)
+    flat = Flat(nets, Training(optimiser="adamw", rate=1e-3), precision)
     objective = Autoregression()
 
     def forward(x: Tensor) -> Tensor:
@@ -110,7 +108,7 @@ def text() -> Tensor:
 
 
 def main() -> None:
-    extra = {"--rounds": (int, 7), "--steps": (int, 2), "--batch": (int, BATCH), "--busy": (int, 0), "--loss": (int, 0)}
+    extra = {"--rounds": (int, 7), "--steps": (int, 2), "--batch": (int, BATCH), "--busy": (int, 0)}
     args = arguments(__doc__, extra)
     began = time.monotonic()
     now = time.process_time if args.busy else time.perf_counter
@@ -152,14 +150,6 @@ def main() -> None:
     rows.append(Row("share of this machine's bf16 matrix-product peak that genus reaches", *interval(share)))
     rows += [Row(name, *interval(r), unit="tokens/s") for name, r in rates.items()]
     rows.append(Row("bf16 matrix product", *interval(peaks), unit="TFLOP/s"))
-    if args.loss:
-        ends = {}
-        for name, precision in (("bf16", torch.bfloat16), ("float32", torch.float32)):
-            draw.manual_seed(7)
-            step = ours(precision, compiled=True)
-            ends[name] = statistics.mean([step(batch()) for _ in range(args.loss)][-100:])
-        off = abs(ends["bf16"] - ends["float32"])
-        rows.append(Row(f"loss after {args.loss} steps, bf16 from float32", off, bar="<= 0.01", unit="nats"))
     note = (
         f"{args.rounds} rounds in turns: median, least and most; batch {args.batch}, {torch.get_num_threads()} threads"
     )

@@ -59,6 +59,7 @@ def main() -> None:
                 spans[entry["name"]] = (entry["value"], entry["low"], entry["high"])
             summary = json.loads((run / "summary.json").read_text())
             found.setdefault("training seconds", []).append(summary["seconds"])
+            found.setdefault("training time used / asked - 1", []).append(summary["seconds"] / summary["asked_s"] - 1)
             found.setdefault("parameters", []).append(summary["parameters"])
             kwh += summary["kwh"]
             print(f"seed {seed}:", {k: v[-1] for k, v in found.items()}, file=sys.stderr, flush=True)

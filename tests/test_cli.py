@@ -15,8 +15,8 @@ from genus.cli import app, columns, forecasted
 from genus.errors import GenusError, UsageError
 from genus.train.loop import Interrupted
 
-VERBS = [["make"], ["collect"], ["clean"], ["train"], ["validate"], ["deploy"], ["generate"], ["serve"], ["reproduce"],
-         ["recipes"], ["info"], ["doctor"]]  # fmt: skip
+VERBS = [["make"], ["compare"], ["collect"], ["clean"], ["train"], ["validate"], ["deploy"], ["generate"], ["serve"],
+         ["reproduce"], ["recipes"], ["info"], ["doctor"]]  # fmt: skip
 SMALL = ["--set", "net.depth=1", "--set", "net.width=32", "--set", "net.head=16", "--set", "source.window=32",
          "--set", "training.compile=no", "--set", "training.precision=fp32", "--set", "training.batch=4"]  # fmt: skip
 
@@ -202,6 +202,10 @@ WRONG = [
     (["make", "LETTERS", "--budget", ""], r"budget '' is not understood"),
     (["make", "LETTERS", "--name", "x" * 101], r"at most 100"),
     (["make", "/no/such/place"], r"does not exist"),
+    (["compare", "LETTERS", "--recipes", "gpt,gtp"], r"did you mean 'gpt'"),
+    (["compare", "LETTERS", "--recipes", "flow", "--name", "unfit"], r"flow cannot learn from text; these can: "),
+    (["compare", "LETTERS", "--recipes", "gpt", "--seeds", "0"], r"seeds = 0"),
+    (["compare", "LETTERS"], r"--recipes"),
     (["generate", "letters", "-n", "0"], r"n = 0"),
     (["generate", "letters", "-n", "-3"], r"n = -3"),
     (["generate", "letters", "--first", "-1"], r"first = -1"),

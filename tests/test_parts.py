@@ -1,12 +1,13 @@
 """A configuration through JSON is itself; what cannot be one is said in a sentence, and nothing is executed."""
 
+import contextlib
 import json
 import sys
 from typing import Literal
 
 import pytest
 import toys
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from genus.codecs.bytes import BytesConfig
@@ -70,10 +71,12 @@ def test_an_unknown_kind(kind):
 
 
 @given(st.text(max_size=30))
+@example("samplers.truncation")
 @settings(max_examples=200, deadline=None)
 def test_no_text_breaks_parse(text):
-    with pytest.raises(UsageError):
-        parse({"kind": text})
+    """A part or a clear error; hypothesis knows the words of this package and does find parts that need no field."""
+    with contextlib.suppress(UsageError):
+        assert parse({"kind": text}).kind == text
 
 
 def test_but_names_what_it_has():

@@ -11,6 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from genus import files, load
 from genus.errors import GenusError, NoLikelihood, UsageError
+from genus.networks.autoencoder import AutoencoderConfig
+from genus.networks.bottlenecks import RoundedConfig
+from genus.objectives.autoencoding import Autoencoding
 from genus.run import Run, assemble, in_memory, load_model, parameters, save
 
 
@@ -75,7 +78,9 @@ def test_scores_are_exact_and_do_not_depend_on_company(text):
 
 
 def test_no_likelihood_is_said(tmp_path):
-    written(toys.image_phase(), tmp_path / "r")
+    net = AutoencoderConfig(widths=(8, 8), bottleneck=RoundedConfig(levels=(4, 4)))
+    phase = toys.image_phase().but(nets={"net": net}, conditioner=None, objective=Autoencoding())
+    written(phase, tmp_path / "r")
     with pytest.raises(NoLikelihood):
         load(tmp_path / "r").score(toys.pictures(2))
 

@@ -13,12 +13,13 @@ from genus.errors import UsageError
 
 
 def everything(home: Path | None) -> dict[str, Any]:
-    """Names of all datasets and runs."""
+    """Names of all datasets, runs and comparisons."""
     base = homes.home(home)
     return {
         "home": str(base),
         "datasets": sorted(p.parent.name for p in (base / "datasets").glob("*/_versions")),
         "runs": sorted(p.parent.name for p in (base / "runs").glob("*/recipe.json")),
+        "comparisons": sorted(p.parent.name for p in (base / "comparisons").glob("*/asked.json")),
     }
 
 

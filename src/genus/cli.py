@@ -15,8 +15,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from genus.console import asking, columns, forecasted, opened, placed, show, watched
-from genus.errors import GenusError
+from genus.console import asking, columns, forecasted, opened, outlook, placed, ranking, show, watched
+from genus.errors import GenusError, UsageError
 
 app = typer.Typer(
     name="genus",
@@ -45,6 +45,7 @@ Medium = Annotated[str | None, typer.Option(help="Take only this one: text, code
 Column = Annotated[list[str] | None, typer.Option(help="For tables: role=name, e.g. text=body. May be repeated.")]
 Settings = Annotated[list[str] | None, typer.Option("--set", help="part.field=value, e.g. training.rate=0.002.")]
 RecipeName = Annotated[str | None, typer.Option("--recipe", help="See: genus recipes (default: by the medium).")]
+CodecOf = Annotated[str | None, typer.Option("--codec", help="A run whose trained codec to use again.")]
 Budget = Annotated[str, typer.Option(help="Of the training: 90s, 10m, 1h, 2kWh or '5000 steps'.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.")]
 
@@ -60,6 +61,7 @@ def make(
     medium: Medium = None,
     column: Column = None,
     set_: Settings = None,
+    codec: CodecOf = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before training.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Collect, clean and forecast; train nothing.")] = False,
     home: Home = None,
@@ -75,7 +77,7 @@ def make(
     sources, settings, roles = [str(s) for s in source], set_ or (), columns(column)
 
     def plan(watch: Any) -> dict[str, Any]:
-        ready = prepared(sources, recipe, budget, name, home, licence, consent, medium, settings, roles, watch)
+        ready = prepared(sources, recipe, budget, name, home, licence, consent, medium, settings, codec, roles, watch)
         return forecast(ready.recipe, ready.dataset, ready.budget, watch)
 
     def go(watch: Any) -> Any:
@@ -89,6 +91,7 @@ def make(
             consent=consent,
             medium=medium,
             settings=settings,
+            codec=codec,
             columns=roles,
             watch=watch,
             confirm=asking(yes or json),
@@ -108,6 +111,55 @@ def make(
             print(f"next    genus generate {at}    or    genus serve {at}")
     if not made.deployed:
         _failed("not deployed: " + "; ".join(made.reasons))
+
+
+@app.command()
+def compare(
+    source: Sources,
+    recipes: Annotated[str, typer.Option(help="Names with commas between: see genus recipes.")],
+    budget: Annotated[str, typer.Option(help="Of each run's training: 90s, 10m, 1h, 2kWh or '5000 steps'.")] = "20m",
+    seeds: Annotated[int, typer.Option(help="Runs of each recipe.")] = 3,
+    name: Annotated[str | None, typer.Option(help="Of the dataset and the comparison (default: the source's).")] = None,
+    samples: Annotated[int, typer.Option(help="The most that any measure may draw.")] = 1000,
+    licence: Licence = None,
+    consent: Consent = "unknown",
+    medium: Medium = None,
+    column: Column = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="part.field=value for all, RECIPE:part.field=value for one.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before training.")] = False,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """The same data and budget for several recipes; a page that says which to use. The same command again resumes.
+
+    Example: genus compare photos/ --recipes flow,edm --budget 20m --seeds 3
+    """
+    from genus.compare.stage import compare as run_compare
+
+    def go(watch: Any) -> Any:
+        return run_compare(
+            [str(s) for s in source],
+            recipes.split(","),
+            budget,
+            seeds,
+            name,
+            home=home,
+            licence=licence,
+            consent=consent,
+            medium=medium,
+            settings=set_ or (),
+            columns=columns(column),
+            samples=samples,
+            watch=watch,
+            confirm=asking(yes or json, outlook),
+        )
+
+    compared = watched(go, json)
+    show(compared.json()) if json else print("\n".join(ranking(compared.json())))
+    if compared.failed:
+        _failed("no recipe finished a run: " + "; ".join(why for row in compared.rows for why in row["reasons"]))
 
 
 @app.command()
@@ -190,6 +242,7 @@ def train(
     budget: Budget = "10m",
     name: Name = None,
     set_: Settings = None,
+    codec: CodecOf = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before training.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Print size, memory, time and energy; train nothing.")] = False,
     home: Home = None,
@@ -201,15 +254,14 @@ def train(
     """
     from genus import home as homes
     from genus.data.dataset import Dataset
-    from genus.make import checked, forecast, largest
-    from genus.recipes import find, with_settings
+    from genus.make import checked, chosen_recipe, forecast, largest
     from genus.train.budget import budget as parsed
     from genus.train.stage import train as run_train
 
     spend = parsed(budget)
     base = homes.home(home)
     path = homes.dataset_path(dataset, base)
-    chosen = with_settings(find(recipe or _usual(largest(path))), set_ or ())
+    chosen = chosen_recipe(recipe or _usual(largest(path)), set_ or (), codec, base)
     data = Dataset.open(path)
     if dry_run:
         said = watched(lambda watch: forecast(chosen, path, spend, watch), json)
@@ -295,6 +347,10 @@ def generate(
     top_p: Annotated[float | None, typer.Option(help="Keep the likeliest that sum to this.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Keep so many of the likeliest.")] = None,
     guidance: Annotated[float | None, typer.Option(help="How strongly the condition pulls; 1 is none.")] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture to start from.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="With --image: white where to draw anew, the rest is kept.")] = None,
+    strength: Annotated[float | None, typer.Option(help="With --image: 0 to 1, how far from it to go.")] = None,
+    truncation: Annotated[float | None, typer.Option(help="What is kept of a style's own; 1 is all.")] = None,
     home: Home = None,
     json: Json = False,
 ) -> None:
@@ -302,15 +358,20 @@ def generate(
 
     Example: genus generate letters "Dear " -n 3 --temperature 0.8
     """
+    from genus.deploy import Start
     from genus.deploy import generate as run_generate
 
     asked = {"steps": steps, "tokens": tokens, "temperature": temperature, "top_p": top_p, "top_k": top_k}
-    knobs = {k: v for k, v in {**asked, "guidance": guidance}.items() if v is not None}
+    own = {"guidance": guidance, "strength": strength, "truncation": truncation}
+    knobs = {k: v for k, v in {**asked, **own}.items() if v is not None}
+    if image is None and mask is not None:
+        raise UsageError("--mask says where to draw anew in a picture; give the picture with --image")
+    start = None if image is None else Start(image, mask)
     found = opened(run, home)
 
     def go(watch: Any) -> Any:
         watch.stage("generate", found.name)
-        return run_generate(found, prompt, n, seed, out, knobs, first, progress=watch.tick)
+        return run_generate(found, prompt, n, seed, out, knobs, first, start, progress=watch.tick)
 
     made = watched(go, json)
     if json:
@@ -320,6 +381,29 @@ def generate(
         print(item, end="\n\n" if n > 1 else "\n")
     for file in made.files:
         print(file)
+
+
+@app.command()
+def score(
+    run: RunName,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Of the medium that the run learned.")],
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """How likely a run finds files: log p, exact or a bound, in bits per byte or per dimension.
+
+    Example: genus score digits 7.png noise.png
+    """
+    from genus.deploy import score as run_score
+
+    found = run_score(opened(run, home), files)
+    if json:
+        show(found.json())
+        return
+    for item in found.items:
+        error = "" if item["error"] is None else f"  (standard error {item['error']:.1f} nats)"
+        print(f"{item['bits']:10.4f} {item['per']}  {item['file']}{error}")
+    print(found.says)
 
 
 @app.command()
@@ -384,7 +468,7 @@ def recipes(json: Json = False) -> None:
         show({"recipes": found})
         return
     for recipe in found:
-        print(f"  {recipe['name']:16}{recipe['family']:16}{', '.join(recipe['media']):14}{recipe['about']}")
+        print(f"  {recipe['name']:18}{recipe['family']:16}{', '.join(recipe['media']):14}{recipe['about']}")
 
 
 @app.command()

@@ -36,13 +36,13 @@ def watched(work: Callable[[Any], Any], json: bool) -> Any:
         return work(watch)
 
 
-def asking(yes: bool) -> Callable[[dict[str, Any]], bool] | None:
+def asking(yes: bool, said: Callable[[dict[str, Any]], str] | None = None) -> Callable[[dict[str, Any]], bool] | None:
     """Shows the forecast and asks, where there is somebody to ask."""
     if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None
 
     def ask(forecast: dict[str, Any]) -> bool:
-        print(forecasted(forecast), file=sys.stderr)
+        print((said or forecasted)(forecast), file=sys.stderr)
         return typer.confirm("train?", default=True, err=True)
 
     return ask
@@ -57,6 +57,37 @@ def forecasted(forecast: dict[str, Any]) -> str:
         f"time    {forecast['seconds'] / 60:.1f} min of training\n"
         f"energy  {forecast['kwh'] * 1000:.1f} Wh ({forecast['kwh_method']})"
     )
+
+
+def outlook(forecast: dict[str, Any]) -> str:
+    """The forecast of a comparison in a few lines."""
+    lines = [
+        f"{name:10}{one['runs']} runs of about {one['training_s'] / 60:.1f} min, and {one['measuring_s'] / 60:.1f} min "
+        "of measuring each"
+        for name, one in forecast["recipes"].items()
+    ]
+    lines.append(f"time      about {forecast['seconds'] / 60:.0f} min in all")
+    lines.append(f"energy    {forecast['kwh'] * 1000:.1f} Wh ({forecast['kwh_method']})")
+    return "\n".join(lines)
+
+
+def ranking(said: dict[str, Any]) -> list[str]:
+    """A comparison in a few lines: a line a recipe, then the page."""
+    first = [said["judged_by"]] if said["judged_by"] else []
+    names = dict.fromkeys([*first, "recall", "precision", "coverage", "memorised", "samples_per_second", "kwh"])
+    shown = [n for n in names if any(row.get(n, {}).get("value") is not None for row in said["rows"])]
+    grid, lost = [["", *shown]], []
+    for row in said["rows"]:
+        cells = [row["recipe"]]
+        for name in shown:
+            found = row.get(name) or {"value": None}
+            span = f" [{found['low']:.3g}, {found['high']:.3g}]" if found["value"] is not None else ""
+            cells.append(f"{found['value']:.3g}{span}" if found["value"] is not None else "-")
+        grid.append(cells)
+        lost += [f"{row['recipe']}: {why}" for why in row["reasons"]]
+    widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in grid]
+    return [*lines, *lost, f"page    {said['page']}"]
 
 
 def columns(pairs: list[str] | None) -> dict[str, str] | None:

@@ -48,6 +48,7 @@ def make(
     consent: str = "unknown",
     medium: str | None = None,
     settings: Sequence[str] = (),
+    codec: str | Path | None = None,
     columns: dict[str, str] | None = None,
     watch: Watch | None = None,
     confirm: Callable[[dict[str, Any]], bool] | None = None,
@@ -55,7 +56,7 @@ def make(
     """Collect, clean, train, validate and deploy `source`.
 
     recipe: a name of `genus recipes`; None chooses by what the source holds. budget: of the training
-    (`genus.train.budget`).
+    (`genus.train.budget`). codec: a run whose trained codec to use again, for recipes that learn one.
     name: of the dataset and the run; None takes the source's. Killed and called again, it goes on where it was.
     Raises `UsageError` for what was asked wrongly, `GenusError` for what failed.
 
@@ -67,7 +68,7 @@ def make(
 
     start = time.monotonic()
     watch = watch or Silent()
-    ready = prepared(source, recipe, budget, name, home, licence, consent, medium, settings, columns, watch)
+    ready = prepared(source, recipe, budget, name, home, licence, consent, medium, settings, codec, columns, watch)
     watch.stage("train", f"recipe {ready.recipe.name}, budget {ready.budget.asked}")
     run = train(ready.recipe, Dataset.open(ready.dataset), ready.run, ready.budget, watch, confirm=confirm)
     deployed, reasons = judged(run, watch)
@@ -95,39 +96,57 @@ def prepared(
     consent: str,
     medium: str | None,
     settings: Sequence[str],
+    codec: str | Path | None,
     columns: dict[str, str] | None,
     watch: Watch,
 ) -> Ready:
     """The first two stages of `make`."""
     spend = parsed(budget)  # a bad budget or setting is refused before anything is read
-    if recipe is not None:
-        _recipe(recipe, settings)
     base = homes.home(home)
+    if recipe is not None:
+        chosen_recipe(recipe, settings, codec, base)
     sources = [source] if isinstance(source, str | Path) else list(source)
     name = checked(name or named(sources[0]))
     dataset = base / "datasets" / name
+    kind = gathered(sources, dataset, licence, consent, medium, columns, watch)
+    chosen = chosen_recipe(recipe or usual_recipe(kind), settings, codec, base)
+    watch.stage("clean", f"{name}, as recipe {chosen.name} says")
+    cleaned(dataset, chosen.clean, kind, chosen.media, watch)
+    return Ready(chosen, dataset, base / "runs" / name, spend)
 
-    from genus.clean import clean, usual
+
+def gathered(
+    sources: Sequence[str | Path],
+    dataset: Path,
+    licence: str | None,
+    consent: str,
+    medium: str | None,
+    columns: dict[str, str] | None,
+    watch: Watch,
+) -> str:
+    """The first stage: collects `sources` into `dataset` and says which medium it holds."""
     from genus.collect import collect
-    from genus.data.dataset import Dataset
 
     watch.stage("collect", ", ".join(map(str, sources)))
     collected = collect(
         sources, dataset, licence=licence, consent=consent, medium=medium, columns=columns, progress=collecting(watch)
     )
     watch.say(told(collected.json()))
-    kind = medium or largest(dataset)
-    chosen = _recipe(recipe or usual_recipe(kind), settings)
+    return medium or largest(dataset)
 
-    watch.stage("clean", f"{name}, as recipe {chosen.name} says")
-    cleaned = clean(dataset, chosen.clean or usual(kind), progress=lambda done, total: watch.tick(done, total))
-    watch.say(f"{cleaned.json()['kept']} items kept; removed: {counts(cleaned.json()['removed'])}")
-    if Dataset.open(dataset).only(chosen.media).count("status = 'kept' AND split != 'train'") == 0:
+
+def cleaned(dataset: Path, rules: Sequence[Any], kind: str, media: Sequence[str], watch: Watch) -> None:
+    """The second stage, by `rules` or else those usual for `kind`. Raises `UsageError` if nothing is held out."""
+    from genus.clean import clean, usual
+    from genus.data.dataset import Dataset
+
+    done = clean(dataset, rules or usual(kind), progress=lambda done, total: watch.tick(done, total)).json()
+    watch.say(f"{done['kept']} items kept; removed: {counts(done['removed'])}")
+    if Dataset.open(dataset).only(media).count("status = 'kept' AND split != 'train'") == 0:
         raise UsageError(  # now, not when the budget is spent
             f"{dataset} holds nothing out, so a model of it could not be measured; collect more items, "
-            f"or train without measuring: genus train {name}"
+            f"or train without measuring: genus train {dataset.name}"
         )
-    return Ready(chosen, dataset, base / "runs" / name, spend)
 
 
 def forecast(recipe: Any, dataset: Path, budget: Budget, watch: Watch | None = None) -> dict[str, Any]:
@@ -140,7 +159,9 @@ def forecast(recipe: Any, dataset: Path, budget: Budget, watch: Watch | None = N
         folder = Path(place) / "run"
         train(recipe, Dataset.open(dataset), folder, budget, watch, plan_only=True)
         said: dict[str, Any] = files.read_json(folder / "forecast.json")
-    return said
+    first = recipe.phases[0]  # the later ones are sized in their turn
+    whole = sum(phase.share for phase in recipe.phases) / first.share
+    return {**said, **{name: said[name] * whole for name in ("seconds", "kwh")}, "phase": first.name}
 
 
 def judged(run: Any, watch: Watch) -> tuple[bool, tuple[str, ...]]:
@@ -157,10 +178,14 @@ def judged(run: Any, watch: Watch) -> tuple[bool, tuple[str, ...]]:
     return True, ()
 
 
-def _recipe(name: str, settings: Sequence[str]) -> Any:
-    from genus.recipes import find, with_settings
+def chosen_recipe(name: str, settings: Sequence[str], codec: str | Path | None, base: Path) -> Any:
+    """A recipe by its name, with settings, on the codec of a run if one is named."""
+    from genus.recipes import find, with_codec, with_settings
 
-    return with_settings(find(name), settings)
+    found = find(name)
+    if codec is not None:
+        found = with_codec(found, homes.run_path(str(codec), base))
+    return with_settings(found, settings)
 
 
 def usual_recipe(medium: str) -> str:

@@ -6,9 +6,9 @@ A recipe file (src/genus/recipes/NAME.py) says `RECIPE = Recipe(...)`. `--set pa
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from genus.core import CodecConfig, ConditionerConfig, NetworkConfig, Objective, Sampler, Wrap
 from genus.parts import Any_, Part
@@ -49,8 +49,19 @@ class Phase(Part):
     wraps: tuple[Any_[Wrap], ...] = ()
     source: Any_[Part]  # data.packed, data.stacked
     training: Training = Training()
+    start: str | None = None  # an earlier phase: all that is built, and its weights, are taken over from it
     share: float = Field(1.0, gt=0)  # of the recipe's budget, beside the other phases' shares
     sizing: Any_[Part] | None = None  # train.sizing: how a budget becomes size, batch and steps; None: as written
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        batch, micro = self.training.batch, self.training.micro
+        if self.objective.whole and micro is not None and micro < batch:
+            raise ValueError(
+                f"{self.objective.kind} compares the samples of a batch, so it cannot be cut into training.micro = "
+                f"{micro}; set training.batch to {micro} and leave micro out"
+            )
+        return self
 
 
 class Recipe(Part):
@@ -59,7 +70,7 @@ class Recipe(Part):
     kind: Literal["recipes.recipe"] = "recipes.recipe"
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     about: str
-    family: Literal["autoregression", "diffusion", "flow", "adversarial", "autoencoding", "masked"]
+    family: Literal["autoregression", "diffusion", "flow", "adversarial", "autoencoding", "masked", "contrastive"]
     media: tuple[str, ...]  # what it can learn from: names of genus.media
     prompt: str = "none"  # where a prompt goes: none, prefix, or the field of that name
     clean: tuple[Any_[Part], ...] = ()  # rules in order; empty: the medium's usual ones

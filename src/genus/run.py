@@ -14,19 +14,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import nn
+from torch import Tensor, nn
 
 from genus import files
-from genus.core import Codec, Model, Network, Noise, Roads
+from genus.core import Batch, Codec, Embedder, LogProb, Model, Network, Noise, Roads
 from genus.data.cache import Cache
 from genus.data.dataset import Dataset
 from genus.data.source import SourceConfig
@@ -166,28 +167,99 @@ class Run:
         assert isinstance(source, SourceConfig)
         return source
 
-    def generate(self, prompt: str | None = None, n: int = 1, seed: int = 0, **knobs: Any) -> list[Any]:
-        """`n` items of media: str for text and code, uint8 [H, W, C] for images. Knobs are the sampler's own."""
+    def generate(
+        self, prompt: str | None = None, n: int = 1, seed: int = 0, latents: Tensor | None = None, **knobs: Any
+    ) -> list[Any]:
+        """`n` items of media: str for text and code, uint8 [H, W, C] for images. Knobs are the sampler's own.
+
+        latents: [n, ...], as `invert` gives them, in place of those that the seed would draw.
+        """
         if n < 1:
             raise UsageError(f"n = {n}: ask for at least one sample")
         model = self.model()
         fields, known = model.ask(prompt, n)
-        return model.generate(Noise(seed, tuple(range(n))), fields, known, **knobs)
+        if latents is not None:
+            fields = model.plain(prompt, n)
+        return model.generate(Noise(seed, tuple(range(n)), latents), fields, known, **knobs)
+
+    def invert(self, media: Sequence[Any], prompt: str | None = None) -> Tensor:
+        """The latent [n, ...] of each item: `generate(latents=...)` makes it again, as well as the model can.
+
+        Raises `UsageError` for families without one, and for text.
+        """
+        model = self.model()
+        if model.codec.streams:
+            raise UsageError(f"run {self.name!r} makes {self.medium}, which is drawn cell by cell from no latent")
+        with torch.no_grad():
+            x = torch.stack([model.codec.lift(stored) for stored in model.codec.encode(media)])
+            cond = model.condition(model.plain(prompt, len(x)), len(x))
+            return model.objective.invert(model.nets, Batch(x, cond=cond))
+
+    def between(self, first: Any, second: Any, n: int = 8, prompt: str | None = None, **knobs: Any) -> list[Any]:
+        """`n` items on the way from one to another, both ends among them: their latents, turned into each other.
+
+        Along a great circle, which keeps the length that the latents of a normal distribution have.
+        """
+        if n < 2:
+            raise UsageError(f"n = {n}: a way has two ends at least")
+        a, b = self.invert([first, second], prompt).flatten(1)
+        shape = self.invert([first], prompt).shape[1:]
+        angle = torch.acos(torch.clamp(torch.dot(a, b) / (a.norm() * b.norm()).clamp(min=1e-12), -1 + 1e-6, 1 - 1e-6))
+        at = torch.linspace(0, 1, n)[:, None]
+        z = (torch.sin((1 - at) * angle) * a + torch.sin(at * angle) * b) / torch.sin(angle)
+        return self.generate(prompt, n, latents=z.view(n, *shape), **knobs)
 
     def score(self, media: Sequence[Any], batch: int = 16) -> list[float]:
         """log p(x) of each item in nats. Raises `NoLikelihood` where the family has none."""
+        found: list[float] = self.log_prob(media, batch).nats.tolist()
+        return found
+
+    def log_prob(self, media: Sequence[Any], batch: int = 16) -> LogProb:
+        """The same with what it is worth: exact or not, and the error of an estimate. Nothing is told of the items."""
         model = self.model()
-        if not media:
-            return []
-        cache = in_memory(model.codec, media)
-        totals = dict.fromkeys(cache.ids, 0.0)
+        cache = in_memory(model.codec, media) if media else None
+        nats, spread = torch.zeros(len(media), dtype=torch.float64), torch.zeros(len(media), dtype=torch.float64)
+        exact, estimated = True, False
+        parts = self.source.once(cache, model.codec, batch) if cache is not None else ()
         with torch.no_grad():
-            for i, part in enumerate(self.source.once(cache, model.codec, batch)):
+            for i, part in enumerate(parts):
                 noise = Noise(0, tuple(range(i * batch, i * batch + len(part))))
-                nats = model.objective.log_prob(model.nets, part, noise).nats
-                for name, value in zip(part.ids, nats.tolist(), strict=True):
-                    totals[name] += value
-        return list(totals.values())
+                part = replace(part, cond=model.condition({}, len(part)))
+                found = model.objective.log_prob(model.nets, part, noise)
+                at = torch.tensor([int(name) for name in part.ids])
+                nats.index_add_(0, at, found.nats.double())
+                if found.error is not None:
+                    spread.index_add_(0, at, found.error.double().square())
+                exact, estimated = exact and found.exact, estimated or found.error is not None
+        return LogProb(nats, exact, spread.sqrt() if estimated else None)
+
+    def embed(self, media: Sequence[Any], batch: int = 64) -> NDArray[np.float32]:
+        """Unit vectors [n, D] of items; their products with those of `embed_texts` say what belongs to what.
+
+        Raises `UsageError` if there are none, or if the run learned no such vectors.
+        """
+        model, (predict, groups) = self.model(), self._cut(media, batch)
+        with torch.no_grad():
+            rows = [predict.seen(model.codec.lift(torch.stack(model.codec.encode(group)))) for group in groups]
+        return torch.cat(rows).numpy()
+
+    def embed_texts(self, texts: Sequence[str], batch: int = 256) -> NDArray[np.float32]:
+        """Unit vectors [n, D] of texts, known or not. Raises as `embed` does."""
+        model, (predict, groups) = self.model(), self._cut(texts, batch)
+        with torch.no_grad():
+            rows = [predict.said(model.condition({model.prompt: group}, len(group))) for group in groups]
+        return torch.cat(rows).numpy()
+
+    def _cut(self, items: Sequence[Any], batch: int) -> tuple[Embedder, list[Sequence[Any]]]:
+        predict, _ = self.model().predictor()
+        if not isinstance(predict, Embedder):
+            raise UsageError(
+                f"run {self.name!r} learned no vectors to compare with text (recipe {self.recipe.name}); train one "
+                "with a contrastive recipe, e.g. clip"
+            )
+        if not items:
+            raise UsageError("there is nothing to embed; give at least one item")
+        return predict, [items[i : i + batch] for i in range(0, len(items), batch)]
 
 
 def in_memory(codec: Codec, media: Sequence[Any]) -> Cache:
@@ -204,5 +276,6 @@ def load(path: Path | str) -> Run:
 
 
 def parameters(nets: nn.ModuleDict) -> int:
-    """How many numbers were trained."""
-    return sum(p.numel() for net in nets.values() if isinstance(net, Network) for p in net.parameters())
+    """Numbers in networks, those inside a conditioner among them."""
+    inside = {p for net in nets.modules() if isinstance(net, Network) for p in net.parameters()}
+    return sum(p.numel() for p in inside)

@@ -9,7 +9,8 @@ import toys
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from genus.codecs.bpe import END, BpeConfig
+from genus.bytepairs import END
+from genus.codecs.bpe import BpeConfig
 from genus.codecs.bytes import BytesConfig
 from genus.codecs.characters import CharactersConfig
 from genus.core import Codec

@@ -15,7 +15,20 @@ from genus import files, run
 from genus.codecs.bytes import BytesConfig
 from genus.codecs.pixels import PixelsConfig
 from genus.conditions.label import LabelConfig
-from genus.core import Batch, Cond, Known, Network, NetworkConfig, Noise, Objective, Predictor, Roads, Sampler, Space
+from genus.core import (
+    Batch,
+    Cond,
+    Known,
+    Nets,
+    Network,
+    NetworkConfig,
+    Noise,
+    Objective,
+    Predictor,
+    Roads,
+    Sampler,
+    Space,
+)
 from genus.data.packed import PackedConfig
 from genus.data.stacked import StackedConfig
 from genus.objectives.autoregression import Autoregression
@@ -111,7 +124,7 @@ class Steps(Sampler):
 class Plain(Objective):
     kind: Literal["objectives.test_plain"] = "objectives.test_plain"
 
-    def draws(self, batch: Batch, turn: str, noise: Noise) -> Mapping[str, Tensor]:
+    def draws(self, nets: Nets, batch: Batch, turn: str, noise: Noise) -> Mapping[str, Tensor]:
         return {}
 
     def loss(self, nets: Any, batch: Batch, draws: Any, turn: str) -> Any:

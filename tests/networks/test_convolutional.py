@@ -82,12 +82,16 @@ def test_missing_roads_are_said():
 
 
 @pytest.mark.parametrize(
-    ("space", "roads"),
-    [(Space((8,), 1, 7), Roads()), (Space((), 2), Roads()), (Space((8, 8), 1), Roads(tokens=4))],
+    ("config", "space", "roads"),
+    [
+        (SMALL, Space((8,), 1, 7), Roads()),
+        (SMALL, Space((), 2), Roads()),
+        (SMALL.but(attention=0), Space((8, 8), 1), Roads(tokens=4)),
+    ],
 )
-def test_what_it_does_not_serve_is_refused_when_built(space, roads):
+def test_what_it_does_not_serve_is_refused_when_built(config, space, roads):
     with pytest.raises(UsageError):
-        SMALL.build(space, roads)
+        config.build(space, roads)
 
 
 def test_the_dial_gives_a_ladder():

@@ -4,59 +4,15 @@ import math
 
 import pytest
 import torch
+from plane_toys import CENTRES, PLANE, SHARES, SPREAD, Small, energy, mixture, trained
 from torch import nn
 
 from genus.core import Batch, Cond, Network, Noise, Roads, Space
-from genus.errors import NoLikelihood, UsageError
+from genus.errors import UsageError
 from genus.networks.convolutional import ConvolutionalConfig
-from genus.objectives.flow import Flow, times
+from genus.objectives.denoising import evenly, logit_normal
+from genus.objectives.flow import Flow
 from genus.samplers.ode import Ode
-
-PLANE = Space((), 2)
-CENTRES = torch.tensor([[1.0, 0.0], [-0.5, 0.9], [-0.5, -0.9]])
-SHARES, SPREAD = (0.6, 0.2, 0.2), 0.12
-
-
-class Small(Network):
-    """A perceptron on the plane."""
-
-    def __init__(self):
-        super().__init__()
-        self.space = PLANE
-        self.layers = nn.Sequential(nn.Linear(8, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 2))
-
-    def forward(self, x, t=None, cond=Cond(), state=None):
-        t = t[:, None]
-        waves = [f(k * math.pi * t) for k in (1, 2) for f in (torch.sin, torch.cos)]
-        return self.layers(torch.cat([x, t, t.square(), *waves], dim=1))
-
-
-def mixture(seed, number):
-    """[number, 2] of the mixture."""
-    generator = torch.Generator().manual_seed(seed)
-    which = torch.multinomial(torch.tensor(SHARES), number, replacement=True, generator=generator)
-    return CENTRES[which] + SPREAD * torch.randn(number, 2, generator=generator)
-
-
-def energy(a, b):
-    """Energy distance; 0 if and only if the distributions are the same."""
-    return float(2 * torch.cdist(a, b).mean() - torch.cdist(a, a).mean() - torch.cdist(b, b).mean())
-
-
-def trained(flow, steps=800, batch=256, pool=8192):
-    torch.manual_seed(0)
-    nets, data = nn.ModuleDict({"net": Small()}), Batch(mixture(1, pool))
-    draws = flow.draws(data, "main", Noise(2, tuple(range(pool))))
-    optimiser = torch.optim.Adam(nets.parameters(), lr=4e-3)
-    for step in range(steps):
-        rows, others = torch.randint(pool, (batch,)), torch.randint(pool, (batch,))  # new pairs, from a pool
-        loss, _ = flow.loss(nets, Batch(data.x[others]), {k: v[rows] for k, v in draws.items()}, "main")
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        for group in optimiser.param_groups:
-            group["lr"] = 4e-3 * (1 - step / steps)
-    return nets
 
 
 class Flipped:
@@ -119,7 +75,7 @@ def test_every_output_is_read_as_clean_x(output):
     value = torch.tensor([0.3, -0.8])
     flow, batch = Flow(output=output), Batch(value.expand(16, 2))
     nets = {"net": Oracle(output, value)}
-    loss, metrics = flow.loss(nets, batch, flow.draws(batch, "main", Noise(1, tuple(range(16)))), "main")
+    loss, metrics = flow.loss(nets, batch, flow.draws(nets, batch, "main", Noise(1, tuple(range(16)))), "main")
     assert loss < 1e-8
     assert set(metrics) == {"loss", "error"}
     x, t = torch.randn(16, 2), torch.rand(16)
@@ -130,11 +86,15 @@ def test_the_velocity_weight_is_the_velocity_loss():
     x, net = torch.randn(32, 2), Oracle("x", torch.tensor([0.1, 0.2]))
     flow = Flow(output="x", floor=1e-6)
     batch = Batch(x)
-    draws = flow.draws(batch, "main", Noise(1, tuple(range(32))))
+    draws = flow.draws({}, batch, "main", Noise(1, tuple(range(32))))
     loss, _ = flow.loss({"net": net}, batch, draws, "main")
     t, e = draws["t"][:, None], draws["e"]
     said = ((1 - t) * x + t * e - net(x, draws["t"])) / t
     torch.testing.assert_close(loss, (said - (e - x)).square().mean())
+
+
+def times(noise, mean, spread):
+    return logit_normal(evenly(noise), mean, spread)
 
 
 def test_times_belong_to_their_sample_and_are_even():
@@ -159,11 +119,11 @@ def picture_nets():
 def test_eight_are_two_times_four():
     nets, flow = picture_nets(), Flow()
     batch, noise = Batch(torch.randn(8, 1, 8, 8)), Noise(4, tuple(range(8)))
-    whole, _ = flow.loss(nets, batch, flow.draws(batch, "main", noise), "main")
+    whole, _ = flow.loss(nets, batch, flow.draws(nets, batch, "main", noise), "main")
     parts = []
     for start in (0, 4):
         part = batch.part(start, start + 4)
-        parts.append(flow.loss(nets, part, flow.draws(part, "main", noise.part(start, start + 4)), "main")[0])
+        parts.append(flow.loss(nets, part, flow.draws(nets, part, "main", noise.part(start, start + 4)), "main")[0])
     torch.testing.assert_close(whole, torch.stack(parts).mean())
 
 
@@ -172,7 +132,8 @@ def test_cells_outside_the_mask_do_not_count():
     mask = torch.tensor([[True, False], [True, True]])
     x = torch.tensor([[0.5, 9.0], [0.5, 0.5]])
     batch = Batch(x, mask=mask)
-    loss, _ = flow.loss({"net": Oracle("x", torch.tensor([0.0, 0.0]))}, batch, flow.draws(batch, "main", noise), "main")
+    nets, at = {"net": Oracle("x", torch.tensor([0.0, 0.0]))}, flow.draws({}, batch, "main", noise)
+    loss, _ = flow.loss(nets, batch, at, "main")
     torch.testing.assert_close(loss, torch.tensor(0.25))
 
 
@@ -184,7 +145,7 @@ def test_golden_trajectory():
     for step in range(20):
         rows = Noise(9, tuple(range(step * 8, step * 8 + 8)))
         batch = Batch((grid[:, None] * grid * (2 * rows.uniform(1).float()[:, None, None] - 1))[:, None])
-        loss, _ = flow.loss(nets, batch, flow.draws(batch, "main", rows), "main")
+        loss, _ = flow.loss(nets, batch, flow.draws(nets, batch, "main", rows), "main")
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -197,11 +158,6 @@ def test_golden_trajectory():
 GOLDEN = (0.4576624, 0.4324544, 0.4805019, 0.3493003, 0.2818291)
 
 
-def test_it_says_why_it_has_no_likelihood():
-    with pytest.raises(NoLikelihood, match="divergence"):
-        Flow().log_prob(picture_nets(), Batch(torch.zeros(1, 1, 8, 8)), Noise(0))
-
-
 def test_tokens_are_refused():
     class Tokens(Small):
         def __init__(self):
@@ -211,4 +167,4 @@ def test_tokens_are_refused():
     batch = Batch(torch.zeros(2, 2))
     flow = Flow()
     with pytest.raises(UsageError, match="vocabulary"):
-        flow.loss({"net": Tokens()}, batch, flow.draws(batch, "main", Noise(0, (0, 1))), "main")
+        flow.loss({"net": Tokens()}, batch, flow.draws({}, batch, "main", Noise(0, (0, 1))), "main")

@@ -1,13 +1,16 @@
 """The stage: a folder that says what it stands on, resumes what was begun and refuses what is another's."""
 
+import itertools
 import json
 import os
 import time
 
 import pytest
+import torch
 import toys
 
 from genus import files
+from genus.core import Batch
 from genus.data.dataset import Dataset, Item
 from genus.errors import GenusError, UsageError
 from genus.media import MEDIA
@@ -18,7 +21,7 @@ from genus.train.budget import Budget, budget
 from genus.train.loop import Loop
 from genus.train.plan import Plan
 from genus.train.sizing import SizingConfig
-from genus.train.stage import train
+from genus.train.stage import spread, train
 
 STEPS = budget("12 steps")
 
@@ -166,7 +169,7 @@ def test_one_item_or_only_the_same(text, tmp_path):
 
 def test_two_at_a_time_do_not_train_one_run(texts, tmp_path):
     with (
-        stage._alone(tmp_path / "r"),  # another open file stands for another process
+        stage.alone(tmp_path / "r"),  # another open file stands for another process
         pytest.raises(GenusError, match=r"another process trains .*; wait for it"),
     ):
         train(recipe(), texts, tmp_path / "r", STEPS)
@@ -239,3 +242,13 @@ def test_a_plan_through_json(tmp_path):
 
 def test_checkpoints_come_every_minute():
     assert 0 < loop_module.CHECKPOINT_EVERY <= 60
+
+
+def test_held_out_batches_are_taken_evenly_from_all():
+    batches = [Batch(torch.tensor([[[i]]])) for i in range(1000)]
+    for n in (1, 3, 16, 600):
+        found = [int(batch.x) for batch in spread(iter(batches), n)]
+        gaps = {b - a for a, b in itertools.pairwise([*found, 1000])}
+        assert len(found) == n and found[0] == 0
+        assert max(gaps) <= 1000 if n == 1 else max(gaps) <= 2 * min(gaps)
+    assert len(spread(iter(batches[:3]), 16)) == 3

@@ -77,7 +77,7 @@ class NearDuplicates(Twins):
         places = np.flatnonzero(alone)
         lows, highs, alikes = [low], [high], [np.ones(len(low), np.float32)]
         seen = np.empty(0, np.int64)
-        step = max(1, min(BANDS, (64 << 20) // (8 * max(len(rank), 1))))
+        step = max(1, min(BANDS, (16 << 20) // (8 * max(len(rank), 1))))
         for band in range(0, BANDS, step):
             keys = shelf.columns(band * 8, min(band + step, BANDS) * 8, np.uint64)[places]
             for column in range(keys.shape[1]):

@@ -19,7 +19,7 @@ __all__ = ["Found", "Shelf", "Table", "groups", "settle"]
 
 Longs = np.ndarray[Any, np.dtype[np.int64]]
 Bytes = np.ndarray[Any, np.dtype[np.uint8]]
-_PIECE = 32 << 20
+_PIECE = 8 << 20
 
 
 @final

@@ -20,10 +20,15 @@ class Bytes:
 
     space = Space((0,), 1, 257)
     streams = True
+    coded = False
 
     def encode(self, media: Sequence[Any]) -> list[Tensor]:
         """Each text as int16 [1, bytes + 1]."""
         return [torch.from_numpy(_ids(text))[None] for text in media]
+
+    def like(self, media: Sequence[Any]) -> list[Any]:
+        """Texts as they are."""
+        return list(media)
 
     def lift(self, stored: Tensor) -> Tensor:
         """Ids as long."""

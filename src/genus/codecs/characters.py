@@ -26,6 +26,7 @@ class Characters:
     """str <-> [1, T] for a known alphabet."""
 
     streams = True
+    coded = False
 
     def __init__(self, alphabet: str) -> None:
         self.alphabet = alphabet
@@ -46,6 +47,10 @@ class Characters:
                 spelt += [i] if i >= 0 else [d for b in char.encode(errors="replace") for d in (b >> 4, b & 15)]
             ids = np.array(spelt, np.int32)
         return torch.from_numpy(np.append(ids, np.int32(16 + len(self.alphabet))))[None]
+
+    def like(self, media: Sequence[Any]) -> list[Any]:
+        """Texts as they are."""
+        return list(media)
 
     def lift(self, stored: Tensor) -> Tensor:
         """Ids as long."""

@@ -27,9 +27,10 @@ class Pixels:
     """uint8 pictures of any size and mode <-> [C, H, W]."""
 
     streams = False
+    coded = False
 
     def __init__(self, height: int, width: int, channels: int) -> None:
-        self.space = Space((height, width), channels)
+        self.space = Space((height, width), channels, grain=2 / 255)
 
     def encode(self, media: Sequence[Any]) -> list[Tensor]:
         """Each picture as uint8 [C, H, W]: the largest centred piece of the right shape, resampled with a box-free
@@ -52,6 +53,10 @@ class Pixels:
             left, top = (image.width - w) / 2, (image.height - h) / 2
             image = image.resize((width, height), Image.Resampling.LANCZOS, box=(left, top, left + w, top + h))
         return np.asarray(image).reshape(height, width, channels).copy()
+
+    def like(self, media: Sequence[Any]) -> list[Any]:
+        """Pictures at this size and mode."""
+        return [self._fit(picture) for picture in media]
 
     def lift(self, stored: Tensor) -> Tensor:
         """uint8 0 .. 255 as float -1 .. 1."""

@@ -140,6 +140,7 @@ def _zip(path: Path, into: Path, budget: Budget) -> Unpacked:
             try:
                 with archive.open(member) as file:
                     _write(file, target, budget, member.filename, out)
+            # zipfile raises the last two for a compression or an encryption that it does not know.
             except (*_DAMAGE, NotImplementedError, RuntimeError) as error:
                 out.bad.append((member.filename, limits.DAMAGED, limits.said(error)))
         _link(links, out)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from genus.core.noise import Noise
 from genus.core.words import Batch, Cond, Known, Roads, Space
-from genus.errors import NoLikelihood
+from genus.errors import NoLikelihood, UsageError
 from genus.parts import Part
 
 
@@ -22,11 +22,12 @@ class Codec(Protocol):
     """Raw media <-> x. A byte-pair tokenizer, a mel filterbank and a trained autoencoder are all codecs.
 
     `streams`: true if items are cut from one endless sequence (text: encode adds the end mark, a source packs windows),
-    false if each item fills `space` by itself.
+    false if each item fills `space` by itself. coded: true if x is a learned code, whose likelihood is not the item's.
     """
 
     space: Space
     streams: bool
+    coded: bool
 
     def encode(self, media: Sequence[Any]) -> list[Tensor]:
         """Each item as [C, *dims_i], in whatever compact type a cache should hold (uint8 pixels, int32 tokens)."""
@@ -37,12 +38,19 @@ class Codec(Protocol):
     def decode(self, x: Tensor) -> list[Any]:
         """X [B, C, *dims] back to media. For a stream, cells from the end mark on are dropped."""
 
+    def like(self, media: Sequence[Any]) -> list[Any]:
+        """Each item in the form that `decode` gives (pictures: its size and mode), with nothing else lost."""
+
     def save(self, folder: Path) -> CodecConfig:
         """Write what a configuration cannot hold (a vocabulary, weights) and return the resolved configuration."""
 
 
 class CodecConfig(Part, ABC):
     """What a recipe says of a codec."""
+
+    def after(self, earlier: Mapping[str, Path]) -> Self:
+        """Told in which folders the models of earlier phases lie, by name: for a codec that is one of them."""
+        return self
 
     @abstractmethod
     def fit(self, media: Callable[[], Iterator[Any]]) -> Codec:
@@ -107,7 +115,8 @@ class State(ABC):  # noqa: B024  (opaque: it has no method that a sampler may ca
 class Network(nn.Module, ABC):
     """f(x, t, cond). Knows no loss. `t` is None outside diffusion and flow; LoRA and ControlNet are Network -> Network.
 
-    x long [B, C, *dims] -> logits [B, C, *dims, vocab]; x float [B, C, *dims] -> float [B, C, *dims].
+    x long [B, C, *dims] -> logits [B, C, *dims, vocab]; x float [B, C, *dims] -> float [B, C, *dims], or [B, D] where a
+    whole x is judged or embedded.
     space: what it was built for.
     """
 
@@ -146,7 +155,8 @@ class Predictor(Protocol):
     """One callable with one meaning per family, which wrappers compose and samplers consume.
 
     Autoregression: (x, cond) -> logits of the next cells. Diffusion and flow: (x, t, cond) -> clean x, in coordinates
-    x_t = (1 - t) x + t e. GAN, VAE: (z, cond) -> x. Guidance, watermark, thresholding: Predictor -> Predictor.
+    x_t = (1 - t) x + t e. GAN, VAE: (z, cond) -> x. Contrastive: (x, cond) -> logits of pairs (`Embedder`). Guidance,
+    watermark, thresholding: Predictor -> Predictor.
     """
 
     def __call__(
@@ -154,6 +164,17 @@ class Predictor(Protocol):
     ) -> Tensor: ...
 
     def start(self, batch: int, cells: int) -> State | None: ...
+
+
+@runtime_checkable
+class Embedder(Predictor, Protocol):
+    """A predictor (x, cond) -> logits [B, B'] of each x with each condition, by unit vectors of either."""
+
+    def seen(self, x: Tensor) -> Tensor:
+        """[B, C, *dims] -> unit vectors [B, D]."""
+
+    def said(self, cond: Cond) -> Tensor:
+        """Unit vectors [B, D] of conditions."""
 
 
 @final
@@ -169,25 +190,46 @@ class Turn:
 @final
 @dataclass(frozen=True, slots=True)
 class LogProb:
-    """log p(x) of each sample in nats, [B]; `exact`, or else a lower bound."""
+    """log p(x) of each sample in nats, [B]; `exact`, or else a bound or an estimate, with its standard error if known.
+
+    Of a space with a vocabulary or a grain it is a probability, so its bits can be counted; else a density.
+    """
 
     nats: Tensor
     exact: bool
+    error: Tensor | None = None
 
 
 class Objective(Part, ABC):
-    """What is minimised, and how the trained nets are then to be read. Holds knobs, no weights."""
+    """What is minimised, and how the trained nets are then to be read. Holds knobs, no weights.
+
+    judged: the turn whose loss on held-out data tells progress, so that the best weights are kept and a run that
+    learns nothing ends; None where no loss does (a GAN's): the last weights are kept.
+    whole: the loss compares the samples of a batch, so a step's batch is never cut into micro-batches.
+    """
 
     family: ClassVar[str]
-    turns: ClassVar[tuple[Turn, ...]] = (Turn(),)
+    judged: ClassVar[str | None] = "main"
+    whole: ClassVar[bool] = False
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The turns of a step, in order. Knobs may add some: a penalty of weight 0 has no turn and costs nothing."""
+        return (Turn(),)
 
     @abstractmethod
-    def draws(self, batch: Batch, turn: str, noise: Noise) -> Draws:
-        """All the randomness that `loss` will use, so that `loss` itself is a pure function and may be compiled."""
+    def draws(self, nets: Nets, batch: Batch, turn: str, noise: Noise) -> Draws:
+        """All the randomness that `loss` will use, so that `loss` itself is a pure function and may be compiled.
+
+        nets: read for the shapes of their latents alone.
+        """
 
     @abstractmethod
     def loss(self, nets: Nets, batch: Batch, draws: Draws, turn: str) -> tuple[Tensor, Metrics]:
         """Mean over the cells that count, and named scalars to log."""
+
+    def settle(self, nets: Nets, noise: Noise) -> None:
+        """After a step: what no gradient moves (a codebook that follows its codes), in buffers of the nets."""
 
     @abstractmethod
     def predictor(self, nets: Nets) -> Predictor:
@@ -200,6 +242,10 @@ class Objective(Part, ABC):
     def log_prob(self, nets: Nets, batch: Batch, noise: Noise) -> LogProb:
         """Log p(x | cond) over the cells that `batch.mask` counts. Raises `NoLikelihood` with the reason."""
         raise NoLikelihood(f"{self.kind} defines no likelihood: it learns to draw samples, not to score them")
+
+    def invert(self, nets: Nets, batch: Batch) -> Tensor:
+        """The latent [B, ...] from which the natural sampler draws x. Raises `UsageError` with the reason."""
+        raise UsageError(f"{self.kind} draws x from no latent that could be found again")
 
 
 class Sampler(Part, ABC):

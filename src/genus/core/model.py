@@ -71,6 +71,33 @@ class Model:
         x = x[None].expand(batch, *x.shape)
         return {}, (Known(x, torch.ones_like(x, dtype=torch.bool)) if x.shape[2] else None)
 
+    def plain(self, prompt: str | None, batch: int) -> dict[str, list[Any]]:
+        """Fields that say the prompt, or that nothing is asked: unlike none at all, for which some would be drawn."""
+        if prompt is None and self.conditioner is not None and self.conditioner.roads != Roads():
+            return {self.prompt: [None] * batch}
+        return self.ask(prompt, batch)[0]
+
+    def begin(self, item: Any, anew: Tensor | None, batch: int) -> Known:
+        """An item to start from, for `batch` samples. anew: [*size of the item] bool, where to draw; None: everywhere.
+
+        A cell is drawn anew if any of the item under it is. Without `anew` all of the item is a draft.
+        """
+        x = self.codec.lift(self.codec.encode([item])[0][None])
+        if anew is None:
+            free = torch.ones_like(x, dtype=torch.bool)
+        else:
+            pools = (
+                nn.functional.adaptive_max_pool1d,
+                nn.functional.adaptive_max_pool2d,
+                nn.functional.adaptive_max_pool3d,
+            )
+            dims = self.codec.space.dims
+            if anew.dim() != len(dims):
+                raise UsageError(f"a mask of {anew.dim()} axes does not fit this model's items of {len(dims)}")
+            free = pools[len(dims) - 1](anew[None, None].float(), dims) > 0
+            free = free.expand(x.shape)
+        return Known(x.expand(batch, *x.shape[1:]), ~free.expand(batch, *x.shape[1:]))
+
     def stream(
         self, noise: Noise, fields: Mapping[str, Sequence[Any]] | None = None, known: Known | None = None, **knobs: Any
     ) -> Iterator[Tensor]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from genus.errors import UsageError
 
 
 @final
@@ -28,6 +30,7 @@ class Noise:
 
     key: int
     samples: tuple[int, ...] = (0,)
+    first: Tensor | None = field(default=None, compare=False)  # [B, ...]: given in place of normal draw 0, the latent
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -43,7 +46,7 @@ class Noise:
 
     def part(self, start: int, stop: int) -> Noise:
         """Samples start..stop of this one."""
-        return Noise(self.key, self.samples[start:stop])
+        return Noise(self.key, self.samples[start:stop], None if self.first is None else self.first[start:stop])
 
     def bits(self, draw: int, shape: Sequence[int] = ()) -> np.ndarray[Any, np.dtype[np.uint64]]:
         """[B, *shape] raw 64-bit words; draw in 0 .. 2^63."""
@@ -62,6 +65,12 @@ class Noise:
 
     def normal(self, draw: int, shape: Sequence[int] = ()) -> Tensor:
         """[B, *shape] float32, standard normal. The top bit of the word is the sign."""
+        if self.first is not None and draw == 0:
+            if tuple(self.first.shape) != (len(self), *shape):
+                raise UsageError(
+                    f"latents of shape {list(self.first.shape)} were given, {[len(self), *shape]} are drawn"
+                )
+            return self.first.float()
         z: Tensor = torch.special.ndtri(self.uniform(draw, shape))
         return z.float()
 

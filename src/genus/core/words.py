@@ -17,14 +17,14 @@ class Space:
     """What a network sees: the only thing that codec, network, objective and sampler must agree on.
 
     dims: () vector, (T,) text or audio, (H, W) image, (T, H, W) video, (D, H, W) solid; for a stream (text), the
-    longest
-        window. channels: features of a cell; for tokens, parallel streams (RVQ codebooks). vocab: None means
-        continuous.
+    longest window. channels: features of a cell; for tokens, parallel streams (RVQ codebooks). vocab: None: continuous.
+    grain: continuous x takes the values -1, -1 + grain, .. 1 (pixels: 2 / 255), so its likelihood is a probability.
     """
 
     dims: tuple[int, ...]
     channels: int = 1
     vocab: int | None = None
+    grain: float | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -43,8 +43,8 @@ class Cond:
     """Three roads from a condition into a network, and no fourth.
 
     vector: [B, D] class, style, speaker -> time modulation, FiLM, style. tokens: [B, L, D] text, heard audio ->
-    cross-attention (they carry their own positions). grid: [B, C, *dims] mask, depth, low resolution, first frame
-    -> channel concatenation, ControlNet.
+    cross-attention (they carry their own positions; a row of zeros is padding, which nothing attends to). grid:
+    [B, C, *dims] mask, depth, low resolution, first frame -> channel concatenation, ControlNet.
     """
 
     vector: Tensor | None = None
@@ -76,7 +76,8 @@ class Roads:
 class Known:
     """Cells that are given, not drawn: a prompt is a known beginning of a text, inpainting known pixels.
 
-    x: [B, C, *dims] (values where `mask` is false are ignored). mask: bool, the same shape, true where x is known.
+    x: [B, C, *dims]. mask: bool, the same shape, true where x is known. Elsewhere x is a draft, which a sampler that is
+    told to start from one (`strength`) departs from, and all others ignore.
     """
 
     x: Tensor

@@ -7,9 +7,10 @@ workers or another batch size changes nothing about which sample comes when.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 
@@ -20,6 +21,14 @@ from genus.parts import Part
 
 class SourceConfig(Part, ABC):
     """Reads an encoded split as batches."""
+
+    def after(self, earlier: Mapping[str, Path]) -> Self:
+        """Told in which folders the models of earlier phases lie, by name: for a source that draws from one."""
+        return self
+
+    def judged(self, cache: Cache, codec: Codec, batch: int) -> Iterator[Batch]:
+        """What training is judged by, of the held-out split: each of its cells once."""
+        return self.once(cache, codec, batch)
 
     @abstractmethod
     def space(self, space: Space) -> Space:

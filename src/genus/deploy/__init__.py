@@ -1,21 +1,35 @@
-"""The stage that puts a model to use: `generate`, `serve`, `publish` and `reproduce`. Fetched when first used."""
+"""The stage that puts a model to use: generate, score, serve, publish and reproduce. Fetched when first used."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Generated", "Published", "Reproduced", "app", "generate", "publish", "reproduce", "serve"]
+__all__ = [
+    "Generated",
+    "Published",
+    "Reproduced",
+    "Scores",
+    "Start",
+    "app",
+    "generate",
+    "publish",
+    "reproduce",
+    "score",
+    "serve",
+]
 
 if TYPE_CHECKING:
     from genus.deploy.release import Published, publish
     from genus.deploy.reproduction import Reproduced, reproduce
-    from genus.deploy.samples import Generated, generate
+    from genus.deploy.samples import Generated, Start, generate
+    from genus.deploy.scores import Scores, score
     from genus.deploy.server import app, serve
 
 _HOME = {
-    **dict.fromkeys(("Generated", "generate"), "genus.deploy.samples"),
+    **dict.fromkeys(("Generated", "Start", "generate"), "genus.deploy.samples"),
     **dict.fromkeys(("Reproduced", "reproduce"), "genus.deploy.reproduction"),
     **dict.fromkeys(("Published", "publish"), "genus.deploy.release"),
+    **dict.fromkeys(("Scores", "score"), "genus.deploy.scores"),
     **dict.fromkeys(("app", "serve"), "genus.deploy.server"),
 }
 

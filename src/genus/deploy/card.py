@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from genus.core import Embedder
 from genus.provenance.manifest import Maker
 from genus.run import Run
 
@@ -120,6 +121,11 @@ def _calls(run: Run) -> str:
     prompted = run.recipe.prompt != "none"
     prompt = ' "PROMPT"' if prompted else ""
     name = json.dumps(run.name)
+    if isinstance(run.model().predictor()[0], Embedder):
+        lines = ["import genus", "", f"run = genus.load({json.dumps(f'runs/{run.name}')})"]
+        lines += ['fit = run.embed_texts(["PROMPT", "ANOTHER"]) @ run.embed(PICTURES).T  # cosines, [texts, pictures]']
+        code = "\n".join(lines)
+        return f"## How to call it\n\nIt compares and draws nothing.\n\n```python\n{code}\n```"
     said = '"PROMPT"' if prompted else '""'
     lines = ["import openai", "", 'client = openai.OpenAI(base_url="http://127.0.0.1:8000/v1", api_key="none")']
     if run.model().codec.streams:

@@ -56,9 +56,10 @@ def reproduce(file: Path, run: Path | None = None, home: Path | None = None) -> 
     _check(sample.maker, now, found)
     kind = samples.medium(found)
     content = file.read_bytes()
+    start = None if sample.start is None else samples.Start.of(sample.start)
 
     def again(batch: tuple[int, ...]) -> Any:
-        items = samples.draw(found, sample.prompt, sample.seed, batch, sample.knobs)
+        items = samples.draw(found, sample.prompt, sample.seed, batch, sample.knobs, start)
         return scaled(items[batch.index(sample.index)], sample.scale)
 
     untouched = manifest.digest(content) == sample.sha256

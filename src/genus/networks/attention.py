@@ -88,26 +88,28 @@ class Turned(torch.autograd.Function):
 class Kept(torch.autograd.Function):
     """softmax(q k' / sqrt D) v with the probabilities kept: on CPUs twice as fast backward as torch's recomputation.
 
-    q [B, N, D], k and v [B, M, D], heads counted in B.
+    q [B, N, D], k and v [B, M, D], heads counted in B; bias [B, 1, M] is added to the scores.
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, causal: bool) -> Tensor:
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, causal: bool, bias: Tensor | None = None) -> Tensor:
         scale = 1 / math.sqrt(q.shape[-1])
         if causal:
             later = torch.full((q.shape[1], k.shape[1]), -1e9, dtype=q.dtype).triu(1)
             p = torch.softmax(torch.baddbmm(later, q, k.mT, alpha=scale), -1)
+        elif bias is not None:
+            p = torch.softmax(torch.baddbmm(bias, q, k.mT, alpha=scale), -1)
         else:
             p = torch.softmax(torch.bmm(q * scale, k.mT), -1)
         ctx.save_for_backward(q, k, v, p)
         return torch.bmm(p, v)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         q, k, v, p = ctx.saved_tensors
         scale = 1 / math.sqrt(q.shape[-1])
         ds = torch.ops.aten._softmax_backward_data(torch.bmm(g, v.mT), p, -1, p.dtype)
-        return torch.bmm(ds, k * scale), torch.bmm(ds.mT, q * scale), torch.bmm(p.mT, g), None
+        return torch.bmm(ds, k * scale), torch.bmm(ds.mT, q * scale), torch.bmm(p.mT, g), None, None
 
 
 @final
@@ -147,11 +149,11 @@ def taped(function: type[torch.autograd.Function], *args: Any) -> Tensor:
     return y
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, seen: int = 0) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, seen: int = 0, heard: Tensor | None = None) -> Tensor:
     """Q [B, N, heads, D], k and v [B, M, kv heads, D] -> [B, N, heads, D].
 
-    causal: query i sees keys up to `seen + i`. Several query heads may share one key head (Ainslie et al. 2023,
-    arXiv 2305.13245).
+    causal: query i sees keys up to `seen + i`. heard: [B, M] bool, keys that count; None: all (not with causal).
+    Several query heads may share one key head (Ainslie et al. 2023, arXiv 2305.13245).
     """
     b, n, heads, d = q.shape
     m, shared = k.shape[1], heads // k.shape[2]
@@ -160,8 +162,13 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, seen: int = 0) -> Tens
         k, v = k.repeat_interleave(shared, 1), v.repeat_interleave(shared, 1)
     if torch.is_grad_enabled() and m <= KEPT and not seen:
         flat = (q.reshape(b * heads, n, d), k.reshape(b * heads, m, d), v.reshape(b * heads, m, d))
-        return taped(Kept, *flat, causal).view(b, heads, n, d).transpose(1, 2)
+        bias = None
+        if heard is not None:  # finite: a softmax over nothing must not be NaN
+            bias = torch.zeros(heard.shape, dtype=q.dtype, device=q.device).masked_fill(~heard, -1e9)
+            bias = bias[:, None].repeat_interleave(heads, 0)
+        return taped(Kept, *flat, causal, bias).view(b, heads, n, d).transpose(1, 2)
     mask = torch.ones(n, m, dtype=torch.bool).tril(seen) if causal and seen and n > 1 else None
+    mask = mask if heard is None else heard[:, None, None, :]
     y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal and n > 1 and mask is None)
     return y.transpose(1, 2)
 

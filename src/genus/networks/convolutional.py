@@ -4,7 +4,8 @@ Residual convolutions on a pyramid of scales (Ronneberger et al. 2015, arXiv 150
 time and condition as one modulation of every normalisation (FiLM: Perez et al. 2018, arXiv 1709.07871). Made for few,
 large operators: pixels come in as patches, cells lie in memory with their channels together (what CPUs convolve
 fastest), a sample is normalised by one number, its root mean square (Yu et al. 2022, arXiv 2111.11418, less the mean).
-Knows no loss and no fixed size. Reads no tokens, neither as x nor as a condition: that is the transformer's.
+A condition's tokens are further keys of the attention (Nichol et al. 2022, arXiv 2112.10741). Knows no loss and no
+fixed size. Reads no tokens as x: that is the transformer's.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from genus.networks.attention import attend
 
 FINEST = 40  # cells a side, at most, where no patch is given
 Mods = list[Tensor]  # [B, 1 ..., C] each: shift and scale of one normalisation after another
+Told = tuple[Tensor, Tensor] | None  # a condition's tokens [B, L, D], and which of them are no padding [B, L]
 
 
 class ConvolutionalConfig(NetworkConfig):
@@ -65,13 +67,13 @@ class ConvolutionalConfig(NetworkConfig):
         return self.but(widths=tuple(max(16, round(16 * dial * w / finest / 16) * 16) for w in self.widths))
 
 
-def convolve(x: Tensor, weight: Tensor) -> Tensor:
+def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """X [B, *dims, C] with weight [O, C, *kernel], zeros around: [B, *dims, O]. One axis runs as two: faster."""
     axes = x.dim() - 2
     if axes == 1:
-        return convolve(x[:, None], weight[:, :, None])[:, 0]
+        return convolve(x[:, None], weight[:, :, None], bias)[:, 0]
     pad = [k // 2 for k in weight.shape[2:]]
-    y = (F.conv2d if axes == 2 else F.conv3d)(x.movedim(-1, 1), weight, padding=pad)
+    y = (F.conv2d if axes == 2 else F.conv3d)(x.movedim(-1, 1), weight, bias, padding=pad)
     return y.movedim(1, -1).contiguous()  # one channel in says nothing of the layout that is wanted out
 
 
@@ -120,29 +122,39 @@ class Block(nn.Module):
         self.second = nn.Parameter(torch.zeros_like(self.first))
         self.mods = (width,) * 4
 
-    def forward(self, x: Tensor, mods: Mods) -> Tensor:
-        """[B, *dims, C] -> the same."""
+    def forward(self, x: Tensor, mods: Mods, told: Told) -> Tensor:
+        """[B, *dims, C] -> the same. Attention alone reads `told`."""
         h = convolve(F.silu(modulated(x, mods[0], mods[1])), self.first)
         return x + convolve(F.silu(modulated(h, mods[2], mods[3])), self.second)
 
 
 @final
 class Attention(nn.Module):
-    """x + attention over all cells. Convolutions with zeros around them tell where a cell lies: no positions."""
+    """x + attention over all cells, and over a condition's tokens, which are `told` wide, where there are any.
 
-    def __init__(self, width: int, head: int) -> None:
+    Convolutions with zeros around them tell where a cell lies: no positions.
+    """
+
+    def __init__(self, width: int, head: int, told: int | None) -> None:
         super().__init__()
         self.heads = max(1, width // head)
         self.qkv = weight(3 * width, width)
         self.out = nn.Parameter(torch.zeros(width, width))
+        self.told = None if told is None else weight(2 * width, told)
         self.mods = (width,) * 2
 
-    def forward(self, x: Tensor, mods: Mods) -> Tensor:
+    def forward(self, x: Tensor, mods: Mods, told: Told) -> Tensor:
         """[B, *dims, C] -> the same."""
         h = F.linear(modulated(x, mods[0], mods[1]), self.qkv)
         q, k, v = h.reshape(x.shape[0], -1, 3, self.heads, x.shape[-1] // self.heads).unbind(2)
+        heard = None
+        if told is not None and self.told is not None:
+            tokens, heard = told
+            said = F.linear(tokens, self.told).view(*tokens.shape[:2], 2, self.heads, -1)
+            k, v = torch.cat([k, said[:, :, 0]], 1), torch.cat([v, said[:, :, 1]], 1)
+            heard = torch.cat([heard.new_ones(q.shape[:2]), heard], 1)
         q, k = F.rms_norm(q, q.shape[-1:]), F.rms_norm(k, k.shape[-1:])
-        return x + F.linear(attend(q, k, v, causal=False).reshape(x.shape), self.out)
+        return x + F.linear(attend(q, k, v, causal=False, heard=heard).reshape(x.shape), self.out)
 
 
 @final
@@ -156,8 +168,8 @@ class Convolutional(Network):
             raise UsageError(f"{config.kind} reads continuous cells, not tokens; choose networks.transformer")
         if not 1 <= axes <= 3:
             raise UsageError(f"{config.kind} serves 1 to 3 axes, this space has {axes}; choose another network")
-        if roads.tokens is not None:
-            raise UsageError(f"{config.kind} cannot be asked by tokens; choose networks.transformer")
+        if roads.tokens is not None and not config.attention:
+            raise UsageError(f"{config.kind} reads a condition's tokens by attention and has none; set attention to 1")
         if config.attention and widths[-1] % head:
             raise UsageError(f"{config.kind}: head = {head} does not divide the width {widths[-1]}; choose a divisor")
         self.config, self.space, self.roads = config, space, roads
@@ -173,7 +185,7 @@ class Convolutional(Network):
 
         centre = blocks(deep, config.down[deep] + config.up[deep])
         for i in range(config.attention):
-            centre.insert(min(2 * i + 1, len(centre)), Attention(widths[deep], head))
+            centre.insert(min(2 * i + 1, len(centre)), Attention(widths[deep], head, roads.tokens))
         order = [
             *(b for i in range(deep) for b in blocks(i, config.down[i])),
             *centre,
@@ -205,6 +217,11 @@ class Convolutional(Network):
         side = self.patch * 2 ** len(self.shrink)
         x = F.pad(x.to(self.enter.dtype), [p for d in reversed(full) for p in (0, -d % side)])
         mods = self.moods(t, cond.vector, x)
+        told = None
+        if self.roads.tokens is not None:
+            if cond.tokens is None:
+                raise UsageError("this network was built for condition tokens and was given none")
+            told = (F.rms_norm(cond.tokens.to(x.dtype), cond.tokens.shape[-1:]), cond.tokens.any(-1))
         h = convolve(gather(x.movedim(1, -1), self.patch), self.enter)
         passed: list[Tensor] = []
         at, deep = 0, len(self.shrink)
@@ -212,7 +229,7 @@ class Convolutional(Network):
             if i > deep:
                 h = spread(self.grow[2 * deep - i](h), 2) + passed.pop()
             for block, said in zip(self.blocks[at : at + number], mods[at : at + number], strict=True):
-                h = block(h, said)
+                h = block(h, said, told)
             at += number
             if i < deep:
                 passed.append(h)

@@ -92,10 +92,13 @@ class Block(nn.Module):
         table: Table,
         mods: tuple[Tensor, ...] | None,
         tokens: Tensor | None,
+        heard: Tensor | None,
         memory: Memory | None,
         layer: int,
     ) -> Tensor:
-        """x [B, N, width]; mods: shift, scale, gate of both halves, each [B, 1, width]; tokens [B, L, width]."""
+        """x [B, N, width]; mods: shift, scale, gate of both halves, each [B, 1, width]; tokens [B, L, width], those
+        that are no padding `heard` [B, L].
+        """
         b, n, _ = x.shape
         h = modulated(x, mods, 0)
         both = self.heads + self.kv_heads
@@ -112,7 +115,7 @@ class Block(nn.Module):
             k, v = self.told(tokens).view(b, tokens.shape[1], -1, self.head).chunk(2, dim=2)
             # Keys know their order even if what made the tokens forgot to say it: unordered text teaches nothing.
             k = turn(k, rotary(places((tokens.shape[1],)), self.head, k.dtype))
-            x = x + self.answer(attend(q, k, v, causal=False).reshape(b, n, -1))
+            x = x + self.answer(attend(q, k, v, causal=False, heard=heard).reshape(b, n, -1))
         h = self.up(modulated(x, mods, 3))
         if self.swiglu:
             a, g = h.chunk(2, dim=-1)
@@ -188,13 +191,13 @@ class Transformer(Network):
         where = places(dims) if memory is None else places(self.space.dims, seen, h.shape[1])
         table = rotary(where, self.config.head, h.dtype)
         mods = self.moods(t, cond.vector, h.dtype)
-        tokens = None
+        tokens = heard = None
         if self.tokens is not None:
             if cond.tokens is None:
                 raise UsageError("this transformer was built for condition tokens and was given none")
-            tokens = normal(self.tokens(cond.tokens.to(h.dtype)))
+            tokens, heard = normal(self.tokens(cond.tokens.to(h.dtype))), cond.tokens.any(-1)
         for layer, block in enumerate(self.blocks):
-            h = block(h, table, None if mods is None else mods[layer], tokens, memory, layer)
+            h = block(h, table, None if mods is None else mods[layer], tokens, heard, memory, layer)
         if memory is not None:
             memory.seen += h.shape[1]
         h = modulated(h, None if mods is None else mods[-1], 0)

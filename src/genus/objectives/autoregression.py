@@ -39,7 +39,7 @@ class Autoregression(Objective):
     z_loss: float = Field(0.0, ge=0)
     ends: bool = True
 
-    def draws(self, batch: Batch, turn: str, noise: Noise) -> Draws:
+    def draws(self, nets: Nets, batch: Batch, turn: str, noise: Noise) -> Draws:
         """None: nothing here is random."""
         return {}
 

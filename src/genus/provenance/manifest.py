@@ -48,7 +48,8 @@ class Manifest:
 
     seed, index: the address of its randomness. batch: the indices that were drawn together, which matters to rounding
     alone. knobs: of the sampler, where they differ from the recipe's. scale: pixels were repeated so often along each
-    side. sha256: of the content as it was made. created: UTC, ISO 8601.
+    side. start: the files it was started from, with their sha256. sha256: of the content as it was made. created: UTC,
+    ISO 8601.
     """
 
     maker: Maker
@@ -59,6 +60,7 @@ class Manifest:
     prompt: str | None = None
     knobs: Mapping[str, Any] = field(default_factory=dict)
     scale: int = 1
+    start: Mapping[str, str] | None = None
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
 
     def json(self) -> dict[str, Any]:
@@ -83,6 +85,9 @@ class Manifest:
             raise GenusError("this manifest is damaged: seed, index, scale or batch are not the numbers they should be")
         if not isinstance(own["knobs"], dict) or not isinstance(own["prompt"], str | None):
             raise GenusError("this manifest is damaged: knobs is no object, or prompt no text")
+        start = own["start"]
+        if start is not None and not (isinstance(start, dict) and all(isinstance(v, str) for v in start.values())):
+            raise GenusError("this manifest is damaged: start names no files")
         return cls(Maker(**{name: data[name] for name in theirs}), **{**own, "batch": tuple(own["batch"])})
 
 

@@ -11,9 +11,11 @@ import pkgutil
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from genus.errors import UsageError
+from genus.learned.codec import LearnedConfig
 from genus.parts import Part
 from genus.recipe import Phase, Recipe
 
@@ -55,6 +57,25 @@ def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
             value = text
         recipe = _in_recipe(recipe, keys, value, setting)
     return recipe
+
+
+def with_codec(recipe: Recipe, run: Path) -> Recipe:
+    """The recipe on the codec that a run trained, without the phases that would train one.
+
+    run: a run of one phase that is an autoencoder, or one that holds a codec. Raises `UsageError` where there is none.
+    """
+    learned = {p.codec.phase for p in recipe.phases if isinstance(p.codec, LearnedConfig)}
+    if not learned:
+        raise UsageError(f"recipe {recipe.name} learns no codec, so it cannot take one from {run}; leave --codec out")
+    place = run / "codec" if (run / "codec" / "config.json").is_file() else run
+    if not (place / "config.json").is_file():
+        raise UsageError(f"{run} has no trained codec; name a run that has finished training")
+    phases = [
+        p.but(codec=p.codec.but(place=str(place))) if isinstance(p.codec, LearnedConfig) else p
+        for p in recipe.phases
+        if p.name not in learned
+    ]
+    return recipe.but(phases=tuple(phases))
 
 
 def _in_recipe(recipe: Recipe, keys: Sequence[str], value: Any, setting: str) -> Recipe:
@@ -107,4 +128,4 @@ def describe(recipe: Recipe) -> dict[str, Any]:
     return {**said, "phases": [phase.name for phase in recipe.phases]}
 
 
-__all__ = ["USUAL", "Phase", "describe", "find", "names", "with_settings"]
+__all__ = ["USUAL", "Phase", "describe", "find", "names", "with_codec", "with_settings"]

@@ -76,15 +76,22 @@ class Loop:
     at: Progress = field(default_factory=Progress)
 
     def __post_init__(self) -> None:
-        turns = self.model.objective.turns
-        self.flats = {turn.name: Flat(self._trained(turn), self.training, self.precision) for turn in turns}
+        self.flats: dict[str, Flat] = {}
+        for turn in self.model.objective.turns:
+            if self.owner(turn) == turn.name:
+                self.flats[turn.name] = Flat(self._trained(turn), self.training, self.precision)
         self.best: dict[str, Tensor] = {}
+        self.losses: dict[str, float] = {}  # of each turn in the last step
         self.noise = Noise(self.training.seed).child(f"train {self.name}")
         self.device = next(self.model.nets.parameters()).device
 
+    def owner(self, turn: Turn) -> str:
+        """The first turn that trains the same nets: they share one optimiser."""
+        return next(t.name for t in self.model.objective.turns if t.trains == turn.trains)
+
     def _trained(self, turn: Turn) -> nn.ModuleDict:
         nets = self.model.nets
-        return nn.ModuleDict({name: nets[name] for name in turn.trains or nets.keys()})
+        return nn.ModuleDict({name: nets[name] for name in turn.trains or nets.keys() if name in nets})
 
     # ------------------------------------------------------------------------------------------------------- a step
 
@@ -96,25 +103,27 @@ class Loop:
             if self.model.nets.training and conditioner.dropout > 0:
                 keep = noise.child("drop condition").uniform(0) >= conditioner.dropout
             batch = replace(batch, cond=conditioner(batch.fields, keep))
-        draws = self.model.objective.draws(batch, turn, noise)
+        draws = self.model.objective.draws(self.model.nets, batch, turn, noise)
         moved = {name: value.to(self.device) for name, value in draws.items()}
         # What the loss does not read stays outside: compiled code must not depend on ids or labels.
         return self.loss(self.model.nets, replace(batch, fields={}, ids=()), moved, turn)
 
     def step(self) -> tuple[float, float]:
-        """One optimiser step of each turn that is due. Returns (loss of the last turn, norm of its gradient)."""
+        """One optimiser step of each turn that is due. Returns (loss of the last one, norm of its gradient)."""
         step, size = self.at.step, self.training.batch
         batch = self.source.batch(step).to(self.device)
         noise = self.noise.of(range(step * size, step * size + len(batch)))
         scale = rate_scale(self.progress, self.training)
         micro = self.training.micro or len(batch)
         loss, norm = 0.0, 0.0
+        self.losses = {}
         self.model.nets.train()
         torch.manual_seed(seed_of(self.training.seed, step))  # dropout inside networks
         for turn in self.model.objective.turns:
             if step % turn.every:
                 continue
-            flat, loss = self.flats[turn.name], 0.0
+            flat, loss = self.flats[self.owner(turn)], 0.0
+            self.only(turn)
             flat.zero()
             for start in range(0, len(batch), micro):
                 part = batch.part(start, start + micro) if micro < len(batch) else batch
@@ -124,6 +133,9 @@ class Loop:
                 flat.gather()
                 loss += float(value.detach()) * share
             norm = float(flat.step(scale, step))
+            self.losses[turn.name] = loss
+        with torch.no_grad():
+            self.model.objective.settle(self.model.nets, noise)
         self.at.skipped = 0 if math.isfinite(norm) else self.at.skipped + 1
         if self.at.skipped >= 20:
             raise GenusError(
@@ -132,6 +144,13 @@ class Loop:
             )
         self.at.step += 1
         return loss, norm
+
+    def only(self, turn: Turn) -> None:
+        """Gradients go to the weights of this turn alone."""
+        if len(self.flats) > 1:
+            for name, flat in self.flats.items():
+                for weight in flat.weights:
+                    weight.requires_grad_(name == self.owner(turn))
 
     @property
     def progress(self) -> float:
@@ -148,7 +167,8 @@ class Loop:
         total, cells, first = 0.0, 0, 0
         self.model.nets.eval()
         noise = Noise(self.training.seed).child(f"evaluate {self.name}")
-        turn = self.model.objective.turns[-1].name
+        turn = self.model.objective.judged
+        assert turn is not None, "this objective has no loss that tells progress"
         with self.averaged():
             for batch in self.evaluation():
                 value, _ = self.pass_(batch.to(self.device), turn, noise.of(range(first, first + len(batch))))
@@ -172,8 +192,14 @@ class Loop:
             yield
 
     def weights(self) -> dict[str, Tensor]:
-        """The averaged weights of all turns, by their name in `nets`, copied."""
-        return {k: v.detach().clone() for flat in self.flats.values() for k, v in flat.averaged().items()}
+        """The averaged weights of all turns and what the nets hold beside weights, by their name in `nets`, copied."""
+        found = {k: v for flat in self.flats.values() for k, v in flat.averaged().items()} | self.buffers()
+        return {k: v.detach().clone() for k, v in found.items()}
+
+    def buffers(self) -> dict[str, Tensor]:
+        """What the nets hold beside weights and is kept, by name."""
+        weights = dict(self.model.nets.named_parameters())
+        return {k: v for k, v in self.model.nets.state_dict().items() if k not in weights}
 
     # ------------------------------------------------------------------------------------------------------ the run
 
@@ -182,6 +208,7 @@ class Loop:
         self.resume()
         saved = self.meter.seconds
         progress = self.progress
+        judged = self.model.objective.judged is not None
         with caught() as stopped:
             while progress < 1:
                 before = progress
@@ -189,10 +216,12 @@ class Loop:
                 progress = self.progress
                 if int(progress * LOG_POINTS) > int(before * LOG_POINTS) or self.at.step == 1:
                     rate = rate_scale(progress, self.training)
-                    self.log("train", loss=loss, norm=norm, rate=rate)
+                    named = self.losses if len(self.losses) > 1 else {}
+                    self.log("train", loss=loss, norm=norm, rate=rate, **named)
                     self.watch.tick(min(1.0, progress), 1.0, f"step {self.at.step}  loss {loss:.3f}")
                 # Judge before saving: a checkpoint then never stands between a step and its evaluation.
-                if progress >= (self.at.evaluated + 1) / self.training.evaluations and not self._judge(progress):
+                due = judged and progress >= (self.at.evaluated + 1) / self.training.evaluations
+                if due and not self._judge(progress):
                     break
                 if stopped or self.meter.seconds - saved > self.checkpoint_every:
                     whole = self.save()
@@ -200,7 +229,7 @@ class Loop:
                     if stopped:
                         said = "all is saved" if whole else "this step could not be saved, an earlier one may be"
                         raise Interrupted(f"stopped at step {self.at.step}; {said}: the same command goes on")
-            if self.at.judged != self.at.step:
+            if judged and self.at.judged != self.at.step:
                 self._judge(1.0)
         self.save()
         return self.best or self.weights()
@@ -248,6 +277,7 @@ class Loop:
         """A checkpoint; a full disk is said and does not end the run: the last one stays, the next may fit."""
         tensors = {f"turn.{name}.{k}": v for name, flat in self.flats.items() for k, v in flat.state_dict().items()}
         tensors |= {f"best.{k}": v for k, v in self.best.items()}
+        tensors |= {f"buffer.{k}": v for k, v in self.buffers().items()}
         facts = {
             "at": vars(self.at) | {"best": self.at.best if math.isfinite(self.at.best) else None},
             "total": self.pace.total,
@@ -274,6 +304,8 @@ class Loop:
             prefix = f"turn.{name}."
             flat.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
         self.best = {k.removeprefix("best."): v for k, v in tensors.items() if k.startswith("best.")}
+        for name, held in self.buffers().items():
+            held.copy_(tensors[f"buffer.{name}"])
         self.at = Progress(**{**facts["at"], "best": math.inf if facts["at"]["best"] is None else facts["at"]["best"]})
         # The budget it began with: its schedule is half run.
         self.pace.total, self.pace.timed, self.begun = facts["total"], facts["timed"], facts["begun"]

@@ -160,7 +160,8 @@ def planned(
     while micro is None and speed.bytes_each * batch > memory and batch > 1:
         batch //= 2
     if batch < phase.training.batch:
-        phase = phase.but(training=phase.training.but(micro=batch))
+        smaller = {"batch": batch} if phase.objective.whole else {"micro": batch}
+        phase = phase.but(training=phase.training.but(**smaller))
     size, seconds = phase.training.batch, speed.step(phase.training.batch)
     left = (asked - meter.seconds) if asked is not None else (budget.steps or 1) * share * seconds
     use = False
@@ -212,7 +213,8 @@ def _sized(
     sizing = phase.sizing
     assert isinstance(sizing, SizingConfig)
     clock = Meter()
-    different = bench.cache.total * (math.prod(bench.codec.space.shape) if not bench.codec.streams else 1)
+    each = sizing.sample or float(cells)
+    different = bench.cache.total * (1.0 if bench.codec.streams else each)
     speeds: list[Speed] = []
     chosen = 0
     for dial in sizing.dials:
@@ -222,7 +224,7 @@ def _sized(
         seconds = 0.93 * max(1.0, left - clock.seconds)  # evaluations and checkpoints take their part
         speeds = undisturbed(speeds)
         tried[:] = [
-            _outlook(sizing, d, v, seconds, cells, different) for d, v in zip(sizing.dials, speeds, strict=False)
+            _outlook(sizing, d, v, seconds, each, different) for d, v in zip(sizing.dials, speeds, strict=False)
         ]
         chosen = min(range(len(tried)), key=lambda i: float(tried[i]["law"]))
         watch.tick(len(tried), len(sizing.dials), f"size {dial}: {speeds[-1].weights / 1e6:.2f} M")
@@ -237,14 +239,14 @@ def _at(phase: Phase, dial: int) -> Phase:
 
 
 def _outlook(
-    sizing: SizingConfig, dial: int, speed: Speed, seconds: float, cells: int, different: int
+    sizing: SizingConfig, dial: int, speed: Speed, seconds: float, each: float, different: float
 ) -> dict[str, Any]:
-    """What a size would see in the time that is left, and the loss that the law then gives it."""
+    """What a size would see in the time left, and the loss that the law then gives it. each: tokens a sample."""
     batch, seen = 32, 0.0
     for _ in range(4):  # the batch depends on what it allows to be seen
         seen = seconds / speed.step(batch) * batch
-        batch = sizing.samples(speed.weights, seen * cells, cells)
-    law = sizing.loss(speed.weights, seen * cells, different)
+        batch = sizing.samples(speed.weights, seen * each, each)
+    law = sizing.loss(speed.weights, seen * each, different)
     return {"dial": dial, "parameters": speed.weights, "batch": batch, "samples": int(seen), "law": law}
 
 

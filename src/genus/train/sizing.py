@@ -6,10 +6,9 @@
                                                              arXiv 2305.16264
     batch = 0.292 C^0.327 cells, C = 6 N D                   DeepSeek LLM 2024, arXiv 2401.02954
 
-N counts weights, D cells (tokens, patches) trained on, U the different ones there are. Each size of the dial is built
-and
-timed for a few steps here and now; D follows from the time, and the size with the least predicted loss is taken. The
-constants of a recipe are its own: they were fitted on small runs of it.
+N counts weights, D tokens (cells, or so many a sample) trained on, U the different ones there are. Each size of the
+dial is built and timed for a few steps here and now; D follows from the time, and the size with the least predicted
+loss is taken. The constants of a recipe are its own: they were fitted on small runs of it.
 """
 
 from __future__ import annotations
@@ -24,13 +23,13 @@ from genus.parts import Part
 
 @final
 class SizingConfig(Part):
-    """dials: sizes to try, ascending. unit: cells of x that count as one token. batch: least and most samples a
-    step.
+    """dials: sizes to try, ascending. sample: tokens that a sample counts as, whatever its size; None: its cells. For
+    pictures a sample is what is learned from, not a pixel. batch: least and most samples a step.
     """
 
     kind: Literal["train.sizing"] = "train.sizing"
     dials: tuple[Annotated[int, Field(ge=1)], ...] = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20)
-    unit: int = Field(1, ge=1)
+    sample: float | None = Field(None, gt=0)
     floor: float = 1.82
     a: float = 482.0
     alpha: float = 0.348
@@ -45,16 +44,16 @@ class SizingConfig(Part):
             raise ValueError(f"batch = {self.batch}: the least comes first")
         return self
 
-    def loss(self, weights: int, cells: float, different: int) -> float:
-        """Predicted loss of a model of this size after so many cells, of which so many are different."""
-        d, u = cells / self.unit, max(1.0, different / self.unit)
+    def loss(self, weights: int, tokens: float, different: float) -> float:
+        """Predicted loss of a model of this size after so many tokens, of which so many are different."""
+        d, u = tokens, max(1.0, different)
         if d > u:
             d = u * (1 + self.repeat * (1 - math.exp(-(d / u - 1) / self.repeat)))
         return float(self.floor + self.a / weights**self.alpha + self.b / max(d, 1.0) ** self.beta)
 
-    def samples(self, weights: int, cells: float, of_sample: int) -> int:
-        """Samples a step: a power of two near the law's, within `batch`."""
-        compute = 6.0 * weights * cells / self.unit
-        ideal = 0.292 * compute**0.327 / max(1, of_sample // self.unit)
+    def samples(self, weights: int, tokens: float, of_sample: float) -> int:
+        """Samples a step: a power of two near the law's, within `batch`. of_sample: tokens of one."""
+        compute = 6.0 * weights * tokens
+        ideal = 0.292 * compute**0.327 / max(1.0, of_sample)
         least, most = self.batch
         return int(min(most, max(least, 2 ** round(math.log2(max(1.0, ideal))))))

@@ -7,23 +7,23 @@ it. Whatever was decided by measuring stands in the plan, so that a resumed run 
 from __future__ import annotations
 
 import fcntl
+import math
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from genus import files
-from genus.core import Batch
+from genus.core import Batch, Model
 from genus.data.dataset import Dataset
 from genus.data.source import SourceConfig
 from genus.errors import GenusError, UsageError
 from genus.recipe import Phase, Recipe
-from genus.run import Run, assemble, parameters, save
+from genus.run import Run, assemble, load_model, parameters, save
 from genus.train.budget import Budget
 from genus.train.corpus import Corpus
 from genus.train.loop import Loop
@@ -45,10 +45,11 @@ def train(
 ) -> Run:
     """Train every phase of `recipe` on `dataset` into `folder`; the same call again resumes, or returns what is done.
 
-    plan_only: size and forecast, then stop. confirm: asked with the forecast of a new plan; False ends it there.
+    plan_only: size and forecast the first phase, then stop. confirm: asked with the forecast of a new plan of it; False
+    ends it there.
     Raises `UsageError` if the folder holds a run of another recipe or dataset, `Interrupted` on Ctrl-C (state saved).
     """
-    with _alone(folder):
+    with alone(folder):
         return _train(recipe, dataset, folder, budget, watch or Silent(), plan_only, confirm)
 
 
@@ -70,29 +71,33 @@ def _train(
     meter = Meter()
     reports: list[dict[str, Any]] = []
     shares = sum(phase.share for phase in recipe.phases)
+    earlier: dict[str, Path] = {}
     for i, phase in enumerate(recipe.phases):
         last = i == len(recipe.phases) - 1
         place = folder if last else folder / "phases" / phase.name
-        if not last and (place / "config.json").exists():
+        if not last and (place / "summary.json").exists():
             reports.append(files.read_json(place / "summary.json"))
+            earlier[phase.name] = place
             continue
+        asked = confirm if i == 0 and confirm is not None else lambda _: True  # once, not in the middle
         report = _phase(
-            recipe, phase, corpus, folder, place, budget, phase.share / shares, meter if i == 0 else Meter(), watch,
-            None if plan_only else confirm or (lambda _: True),
+            recipe, phase, corpus, folder, place, earlier, budget, phase.share / shares,
+            meter if i == 0 else Meter(), watch, None if plan_only else asked,
         )  # fmt: skip
         reports.append(report)
         if plan_only:
             break
         if not last:
             files.write_json(place / "summary.json", report)
+            earlier[phase.name] = place
     if not plan_only:
         _finish(folder, budget, reports)
     return run
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """The right to write this run, which ends with the process whatever becomes of it."""
+def alone(folder: Path) -> Iterator[None]:
+    """The right to write this folder, which ends with the process whatever becomes of it."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = (folder.parent / f".{folder.name}.lock").open("w")
@@ -181,14 +186,16 @@ def _phase(
     corpus: Corpus,
     folder: Path,
     place: Path,
+    earlier: Mapping[str, Path],
     budget: Budget,
     share: float,
     meter: Meter,
     watch: Watch,
     confirm: Callable[[dict[str, Any]], bool] | None,
 ) -> dict[str, Any]:
-    source = phase.source
-    assert isinstance(source, SourceConfig), f"{source.kind} is no source"
+    assert isinstance(phase.source, SourceConfig), f"{phase.source.kind} is no source"
+    source = phase.source.after(earlier)
+    begun = None if phase.start is None else _begun(phase, earlier)
     prompt = recipe.prompt if place == folder else "none"
     plans = folder / "plans"
     stored = plans / phase.name / "plan.json"
@@ -197,8 +204,11 @@ def _phase(
         codec = plan.phase.codec.load(stored.parent)
     else:
         watch.say("reading the data: codec, sizes, encoding")
-        codec = phase.codec.fit(corpus.media)
-        conditioner = None if phase.conditioner is None else phase.conditioner.fit(corpus.fields)
+        if begun is not None:
+            codec, conditioner, phase = begun[0].codec, begun[1].conditioner, phase.but(nets=begun[1].nets, sizing=None)
+        else:
+            codec = phase.codec.after(earlier).fit(corpus.media)
+            conditioner = None if phase.conditioner is None else phase.conditioner.fit(corpus.fields)
         phase = phase.but(codec=codec.save(stored.parent), conditioner=conditioner)
         plan = Plan(phase)
     train = corpus.cache("train", codec, plan.phase.codec, plan.phase.conditioner)
@@ -216,10 +226,11 @@ def _phase(
     phase, precision = plan.phase, torch.bfloat16 if plan.precision == "bf16" else torch.float32
     torch.manual_seed(phase.training.seed)
     model = assemble(phase, codec, prompt)
+    if begun is not None:
+        model.nets.load_state_dict(begun[0].nets.state_dict())
     size = phase.training.micro or phase.training.batch
 
-    def evaluation() -> Iterator[Batch]:
-        return islice(source.once(held, codec, size), plan.evaluation)
+    judged = spread(source.judged(held, codec, size), plan.evaluation)
 
     seconds = None if budget.seconds is None else budget.seconds * share
     if seconds is not None and meter.seconds > 0.8 * seconds:
@@ -231,7 +242,7 @@ def _phase(
         model=model,
         training=phase.training,
         source=source.over(train, codec, phase.training.seed, phase.training.batch),
-        evaluation=evaluation,
+        evaluation=lambda: iter(judged),
         pace=pace,
         precision=precision,
         folder=folder,
@@ -250,10 +261,11 @@ def _phase(
         "parameters": parameters(kept.nets),
         "steps": loop.at.step,
         "best_step": loop.at.best_step,
-        "val_loss": loop.at.best,
+        "val_loss": loop.at.best if math.isfinite(loop.at.best) else None,
         "samples": loop.at.step * phase.training.batch,
         "epochs": loop.at.step * phase.training.batch / source.samples(train),
         "seconds": loop.meter.seconds,
+        "forecast_s": plan.forecast["seconds"],
         "kwh": loop.meter.kwh,
         "kwh_method": loop.meter.method,
         "precision": plan.precision,
@@ -261,17 +273,36 @@ def _phase(
     }
 
 
+def _begun(phase: Phase, earlier: Mapping[str, Path]) -> tuple[Model, Phase]:
+    """The model that a phase starts from. Raises `UsageError` if no phase before it has that name."""
+    if phase.start is None or phase.start not in earlier:
+        known = ", ".join(earlier) or "none"
+        raise UsageError(f"phase {phase.name!r} starts from {phase.start!r}; phases before it: {known}")
+    return load_model(earlier[phase.start])
+
+
+def spread(batches: Iterable[Batch], n: int) -> list[Batch]:
+    """At most n of them, evenly spaced over all: held-out items may stand in the order of their folders."""
+    kept: list[Batch] = []
+    stride = 1
+    for i, batch in enumerate(batches):
+        if i % stride == 0:
+            kept.append(batch)
+        if len(kept) == 2 * n:
+            kept, stride = kept[::2], 2 * stride
+    return [kept[i * len(kept) // n] for i in range(n)] if len(kept) > n else kept
+
+
 def _finish(folder: Path, budget: Budget, reports: list[dict[str, Any]]) -> None:
-    forecast = files.read_json(folder / "forecast.json")
-    used = sum(r["seconds"] for r in reports)
+    forecast, used = (sum(r[name] for r in reports) for name in ("forecast_s", "seconds"))
     summary = {
         "parameters": reports[-1]["parameters"],
         "steps": reports[-1]["steps"],
         "seconds": used,
         "asked": budget.asked,
         "asked_s": budget.seconds,
-        "forecast_s": forecast["seconds"],
-        "forecast_error": used / forecast["seconds"] - 1 if forecast["seconds"] else None,
+        "forecast_s": forecast,
+        "forecast_error": used / forecast - 1 if forecast else None,
         "kwh": sum(r["kwh"] for r in reports),
         "kwh_method": reports[-1]["kwh_method"],
         "peak_bytes": peak_bytes(),

@@ -17,6 +17,7 @@ from pydantic import Field
 from genus.parts import Part
 from genus.validate.findings import Finding
 from genus.validate.memorisation import COPIES
+from genus.validate.retrieval import CLASSIFIED, RETRIEVED
 
 
 @final
@@ -24,6 +25,9 @@ class Gate(Part):
     """opponents: the baselines of likelihood that must be beaten. gap: the least gap closed.
 
     copies: the share of samples that may be copies, or `beyond` times the share of held-out items, if that is more.
+    chance: how many times chance the caption's own picture must come first. Chance is known exactly, so here it is the
+    lower end of the interval that counts: an encoder that guesses passes once in forty times if it has to beat chance,
+    and practically never if it has to double it.
     """
 
     kind: Literal["validate.gate"] = "validate.gate"
@@ -31,6 +35,7 @@ class Gate(Part):
     gap: float = Field(0.0, ge=-1, le=1)
     copies: float = Field(0.05, ge=0, le=1)
     beyond: float = Field(2.0, ge=1)
+    chance: float = Field(2.0, ge=1)
 
     def __call__(self, metrics: Sequence[Finding], baselines: Sequence[Finding]) -> tuple[str, ...]:
         """Why not, one sentence a reason; empty: it may."""
@@ -60,10 +65,34 @@ class Gate(Part):
                 )
         if "bits_per_dimension" in found or "nats_per_dimension" in found:
             judged = True
+        if RETRIEVED in found:
+            judged = True
+            reasons += self._retrieval(found[RETRIEVED], base[f"{RETRIEVED}/chance"])
+        elif CLASSIFIED in found:
+            judged = True
+            reasons += self._classified(found[CLASSIFIED], base[f"{CLASSIFIED}/majority"])
         if not judged:
             reasons.append("nothing could be compared with a baseline: too little is held out; collect more items")
         reasons += self._copies(found.get(COPIES), base.get(f"{COPIES}/held_out"))
         return tuple(reasons)
+
+    def _retrieval(self, found: Finding, chance: Finding) -> list[str]:
+        low = found.value if found.low is None else found.low
+        if low > self.chance * chance.value:
+            return []
+        return [
+            f"{found.value:.1%} of held-out captions find their own item first (at least {low:.1%}), not surely above "
+            f"{self.chance:g} times chance ({chance.value:.1%})"
+        ]
+
+    def _classified(self, found: Finding, majority: Finding) -> list[str]:
+        low = found.value if found.low is None else found.low
+        if low > majority.value:
+            return []
+        return [
+            f"it names the label of {found.value:.1%} of held-out items (at least {low:.1%}), not surely more than "
+            f"always saying the commonest ({majority.value:.1%})"
+        ]
 
     def _copies(self, found: Finding | None, held: Finding | None) -> list[str]:
         if found is None or not math.isfinite(found.value):

@@ -37,7 +37,7 @@ class Likelihood(Measure):
     batch: int = Field(16, gt=0)
 
     def __call__(self, subject: Subject) -> Result:
-        """Bits per byte (text), bits or nats per dimension (all else), with a bootstrap interval over items."""
+        """Bits per byte (text), bits or nats per dimension or code (all else), with a bootstrap interval over items."""
         records = subject.held_out(self.items)
         if records and isinstance(records[0].media, str):
             records = list(within(records, self.held))
@@ -59,13 +59,14 @@ class Likelihood(Measure):
         return Result((metric,), baselines, notes=(seen, *said, *notes))
 
     def _per_dimension(self, subject: Subject, nats: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> Finding:
-        space = subject.model.space
-        if space.vocab is not None:
-            value, low, high = ratio(nats / LN2, np.full(len(nats), float(space.cells)))
-            return Finding("bits_per_dimension", value, low, high, "bits/dimension", "lower", subject.held)
-        # A density's value depends on the scale of x; it compares models of one codec and nothing else.
-        value, low, high = ratio(nats, np.full(len(nats), float(space.cells)))
-        return Finding("nats_per_dimension", value, low, high, "nats/dimension, of a density", "lower", subject.held)
+        space, codec = subject.model.space, subject.model.codec
+        counted = space.vocab is not None or space.grain is not None
+        # A density depends on the scale of x, and a code is not the item: both compare models of one codec only.
+        unit, of = ("bits", LN2) if counted else ("nats", 1.0)
+        value, low, high = ratio(nats / of, np.full(len(nats), float(space.cells)))
+        cell = "code" if codec.coded else "dimension"
+        said = f"{unit}/{cell}" if counted else f"{unit}/{cell}, of a density"
+        return Finding(f"{unit}_per_{cell}", value, low, high, said, "lower", subject.held)
 
     def _baselines(self, subject: Subject, texts: list[bytes]) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
         joined = b"".join(texts)

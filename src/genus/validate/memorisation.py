@@ -26,6 +26,7 @@ from genus.validate.subject import Subject
 from genus.validate.verbatim import Overlap, overlaps
 
 COPIES = "copies"
+NEAREST = "nearest_item"
 
 
 @final
@@ -103,18 +104,23 @@ class Nearest(Measure):
     shown: int = Field(8, ge=0)
 
     def __call__(self, subject: Subject) -> Result:
-        """The share of samples that are copies, and that of held-out pictures."""
+        """The share of samples that are copies and how far the nearest training picture is; both for held-out ones."""
         made = subject.samples(self.samples)
         held = subject.seen(subject.held_out(self.samples))
-        far, who, known = self._search(subject, self._points([*made, *held]))
+        points = self._points([*made, *held])
+        far, who, known = self._search(subject, points)
         ratios = far[:, 0] / np.maximum(far[:, 1:].mean(1) if far.shape[1] > 1 else far[:, 0], 1e-9)
         own, base = ratios[: len(made)], ratios[len(made) :]
         line = float(np.quantile(base, self.strict, method="lower"))
         unit = "share that stand out as near to one training picture"
         metric = Finding(COPIES, *share(own <= line), unit, "lower", "samples")
         baseline = Finding(f"{COPIES}/held_out", *share(base <= line), unit, "lower", subject.held)
+        reach = far[:, 0] / np.sqrt(points.shape[1])
+        way = "root mean square of pixel values, 0 to 1"
+        near = Finding(NEAREST, *share(reach[: len(made)]), way, "higher", "samples")
+        near_held = Finding(f"{NEAREST}/held_out", *share(reach[len(made) :]), way, "higher", subject.held)
         note = f"Copies were looked for among all {known:,} training pictures, at {self.side} pixels a side at most."
-        return Result((metric,), (baseline,), self._figures(subject, made, own, who), (note,))
+        return Result((metric, near), (baseline, near_held), self._figures(subject, made, own, who), (note,))
 
     def _points(self, pictures: Sequence[Any]) -> NDArray[np.float32]:
         """[n, pixels]: three channels on white, made small."""

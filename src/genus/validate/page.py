@@ -33,6 +33,8 @@ SAID = {
     "bits_per_byte": "Bits per byte",
     "bits_per_dimension": "Bits per dimension",
     "nats_per_dimension": "Nats per dimension (density)",
+    "bits_per_code": "Bits per cell of the code",
+    "nats_per_code": "Nats per cell of the code (density)",
     "gap_closed": "Gap closed",
     f"frechet_{NAME}": "Fréchet distance (EfficientNet-Lite0)",
     f"kernel_{NAME}": "Kernel distance (EfficientNet-Lite0)",
@@ -42,6 +44,7 @@ SAID = {
     "coverage": "Coverage",
     "copies": "Copies of training items",
     "longest_copy": "Longest copy",
+    "nearest_item": "Distance to the nearest training item",
     "ngram5": "n-gram, order 5",
     "gzip": "gzip -9",
     "xz": "xz",
@@ -110,9 +113,15 @@ def of(run: Run, report: Report) -> Page:
 
 def render(page: Page) -> str:
     """The whole file."""
-    template = resources("genus.validate").joinpath("page.html").read_text(encoding="utf-8")
+    return filled("genus.validate", page)
+
+
+def filled(package: str, page: Any) -> str:
+    """The `page.html` of a package with its page in it, escaping on, in the house's style."""
+    template = resources(package).joinpath("page.html").read_text(encoding="utf-8")
+    style = resources("genus.validate").joinpath("style.css").read_text(encoding="utf-8")
     machine = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return machine.from_string(template).render(page=page)
+    return machine.from_string(template).render(page=page, style=Markup(style))
 
 
 def headline(result: Result) -> str:

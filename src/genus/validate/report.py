@@ -54,16 +54,17 @@ class Report:
         }
 
 
-def validate(run: Run, *, samples: int = 1000, watch: Watch | None = None) -> Report:
+def validate(run: Run, *, samples: int = 1000, watch: Watch | None = None, subject: Subject | None = None) -> Report:
     """Measure a finished run on what it never saw, and write report.json and report.html into its folder.
 
-    samples: the most that any measure may draw. Raises `UsageError` if the run is unfinished or holds nothing out.
+    samples: the most that any measure may draw. subject: of this run, where the caller measures more of it. Raises
+    `UsageError` if the run is unfinished or holds nothing out.
     """
     watch = watch or Silent()
     if samples < 1:
         raise UsageError(f"samples = {samples}: it takes at least one")
     begun = time.monotonic()
-    subject = Subject.of(run, samples, watch)
+    subject = subject or Subject.of(run, samples, watch)
     found: list[Result] = []
     for measure in run.recipe.measures:
         if not isinstance(measure, Measure):

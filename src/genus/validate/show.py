@@ -17,16 +17,20 @@ from PIL import Image
 LONGEST = 900  # characters of a text
 
 
-def picture(media: Any, hint: str = "") -> str:
-    """A uint8 [H, W, C] picture as an <img>; small ones are scaled up without smoothing, by the page's style."""
+def png(media: Any) -> str:
+    """A uint8 [H, W, C] picture as a PNG in base64, of at most 128 pixels a side."""
     x = np.asarray(media)
     image = Image.fromarray(x[:, :, 0] if x.ndim == 3 and x.shape[2] == 1 else x)
     if max(image.size) > 128:  # the page must stay small enough to send
         image.thumbnail((128, 128))
     out = io.BytesIO()
     image.save(out, "PNG", optimize=True)
-    data = base64.b64encode(out.getvalue()).decode()
-    return f'<img alt="{escape(hint)}" title="{escape(hint)}" src="data:image/png;base64,{data}">'
+    return base64.b64encode(out.getvalue()).decode()
+
+
+def picture(media: Any, hint: str = "") -> str:
+    """A uint8 [H, W, C] picture as an <img>; small ones are scaled up without smoothing, by the page's style."""
+    return f'<img alt="{escape(hint)}" title="{escape(hint)}" src="data:image/png;base64,{png(media)}">'
 
 
 def text(media: str, marked: tuple[int, int] | None = None) -> str:

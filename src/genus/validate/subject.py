@@ -81,14 +81,20 @@ class Subject:
         A conditional model is given the fields of held-out items in turn, so that it is asked for what there is.
         """
         n = min(n, self.most)
-        asked = self.held_out(n) if self.model.conditioner is not None else []
         while len(self._made) < n:
             start = len(self._made)
-            indices = range(start, min(start + self.batch, n))
-            fields = columns([asked[i % len(asked)].fields for i in indices]) if asked else None
-            self._made.extend(self.model.generate(Noise(self.seed, tuple(indices)), fields))
+            self._made.extend(self.draw(range(start, min(start + self.batch, n))))
             self.watch.tick(len(self._made), n, "samples")
         return self._made[:n]
+
+    def draw(self, indices: Sequence[int], **knobs: Any) -> list[Any]:
+        """These samples, as `samples` asks for them, with knobs of the sampler; not remembered."""
+        return self.model.generate(Noise(self.seed, tuple(indices)), self.asked(indices), **knobs)
+
+    def asked(self, indices: Sequence[int]) -> dict[str, list[Any]] | None:
+        """The fields that these samples are asked for with; None where nothing is conditioned."""
+        held = self.held_out(self.most) if self.model.conditioner is not None else []
+        return columns([held[i % len(held)].fields for i in indices]) if held else None
 
     def held_out(self, n: int) -> list[Record]:
         """`n` held-out items, or all there are."""
@@ -145,22 +151,14 @@ class Subject:
 
         at = (split, start, len(records))
         if at not in self._features:
-            key = f"{self.key}/{self.model.codec.space}/{at}"
+            key = f"{self.key}/{self.seen(records[:1])[0].shape}/{at}"
             home = self.home
             self._features[at] = make() if home is None else remembered(home / "features", key, make)
         return self._features[at]
 
     def seen(self, records: Sequence[Record]) -> list[Any]:
         """Pictures as the model could at best give them: at its own size and mode, where theirs is another."""
-        codec = self.model.codec
-        shape = (*codec.space.dims, codec.space.channels)
-        out = []
-        for record in records:
-            if record.media.shape == shape:
-                out.append(record.media)
-            else:
-                out += codec.decode(codec.lift(torch.stack(codec.encode([record.media]))))
-        return out
+        return self.model.codec.like([record.media for record in records])
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

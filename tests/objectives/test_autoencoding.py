@@ -1,0 +1,164 @@
+"""Likelihoods that add up, a bound that is exact where it can be, and digits' shapes through a narrow code."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from genus.core import Batch, Cond, Noise, Space
+from genus.errors import NoLikelihood, UsageError
+from genus.networks.autoencoder import AutoencoderConfig
+from genus.networks.bottlenecks import NormalConfig, QuantisedConfig, RoundedConfig
+from genus.objectives.autoencoding import Autoencoding, nats_of
+from genus.samplers.oneshot import OneShot
+
+PICTURE = Space((8, 8), 1, grain=2 / 255)
+
+
+def test_the_grains_of_a_cell_add_up_to_one():
+    grains = torch.linspace(-1, 1, 256, dtype=torch.float64).view(1, 1, 256)
+    for centre, logs in ((0.0, -1.0), (-0.98, -4.0), (1.3, -3.0), (0.4, 1.0)):
+        p = torch.exp(-nats_of(grains, torch.full_like(grains, centre), torch.tensor([logs]), 2 / 255))
+        assert p.sum() == pytest.approx(1, abs=1e-4), (centre, logs)
+
+
+def test_without_grain_it_is_a_density():
+    x = torch.linspace(-40, 40, 200_001, dtype=torch.float64).view(1, 1, -1)
+    p = torch.exp(-nats_of(x, torch.full_like(x, 0.3), torch.tensor([-0.7]), None))
+    assert torch.trapezoid(p.flatten(), x.flatten()) == pytest.approx(1, abs=1e-6)
+
+
+def nets(bottleneck=NormalConfig(channels=4), whole=False):
+    torch.manual_seed(0)
+    return nn.ModuleDict({"net": AutoencoderConfig(widths=(8, 16), whole=whole, bottleneck=bottleneck).build(PICTURE)})
+
+
+def edges(n, seed=0):
+    """Soft edges at random places, on the grain."""
+    draw = torch.Generator().manual_seed(seed)
+    place, side = torch.rand(n, 1, 1, 1, generator=draw) * 8, torch.rand(n, 1, 1, 1, generator=draw).round() * 2 - 1
+    x = torch.tanh(side * (torch.arange(8.0).view(1, 1, 1, 8) - place)).expand(n, 1, 8, 8)
+    return ((x + 1) * 127.5).round() / 127.5 - 1
+
+
+def train(nets, steps=120):
+    objective, optimiser = Autoencoding(), torch.optim.Adam(nets.parameters(), lr=3e-3)
+    nets.train()
+    for step in range(steps):
+        batch, noise = Batch(edges(16, step)), Noise(1, tuple(range(step * 16, step * 16 + 16)))
+        loss, _ = objective.loss(nets, batch, objective.draws(nets, batch, "main", noise), "main")
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        with torch.no_grad():
+            objective.settle(nets, noise)
+    nets.eval()
+    return objective
+
+
+@pytest.mark.parametrize(
+    "bottleneck", [NormalConfig(channels=4), QuantisedConfig(vocab=32), RoundedConfig(levels=(8, 5))]
+)
+def test_edges_pass_through_a_narrow_code(bottleneck):
+    found, x = nets(bottleneck), edges(64, 9999)
+    objective = train(found)
+    code = objective.code(found, x)
+    assert code.shape[2:] == (4, 4)
+    assert (objective.read(found, code) - x).square().mean() < 0.1 * x.square().mean()
+    torch.testing.assert_close(objective.code(found, x[3:4]).float(), code[3:4].float(), atol=1e-5, rtol=1e-5)
+
+
+def test_a_whole_vector_draws_edges_in_one_pass():
+    found = nets(NormalConfig(channels=6), whole=True)
+    objective = train(found, 250)
+    drawn = OneShot()(objective.predictor(found), PICTURE, Cond(), Noise(3, tuple(range(64))))
+    real = edges(512, 77)
+    nearest = torch.cdist(drawn.flatten(1), real.flatten(1)).min(1).values / 8  # root mean square of a cell
+    noise = torch.cdist(torch.randn(64, 64).clamp(-1, 1), real.flatten(1)).min(1).values / 8
+    assert nearest.median() < 0.3 < noise.median()
+    alone = OneShot()(objective.predictor(found), PICTURE, Cond(), Noise(3, (17,)))
+    torch.testing.assert_close(alone, drawn[17:18], atol=1e-5, rtol=0)
+
+
+class Deaf(nn.Module):
+    """A decoder that does not listen: its likelihood is that of its one centre, whatever the code."""
+
+    space, codes, latent = PICTURE, Space((2,), 3), (3, 2)
+
+    def __init__(self, shift):
+        super().__init__()
+        self.spread, self.shift, self.bottleneck = torch.tensor([-1.0]), shift, self
+
+    def encode(self, x):
+        return x
+
+    def decode(self, z):
+        return torch.full((len(z), 1, 8, 8), 0.2)
+
+    def posterior(self, h):
+        return torch.full((len(h), 2, 3), self.shift), torch.zeros(len(h), 2, 3)
+
+    def settle(self, noise): ...
+
+    def code(self, h): ...
+
+    def read(self, code): ...
+
+    def forward(self, h, e): ...
+
+
+def test_the_bound_is_exact_where_the_posterior_is():
+    x = edges(5)
+    exact = -nats_of(x, torch.full_like(x, 0.2), torch.tensor([-1.0]), PICTURE.grain).flatten(1).sum(1)
+
+    def bound(shift, looks):
+        found = Autoencoding(looks=looks).log_prob({"net": Deaf(shift)}, Batch(x), Noise(1, tuple(range(5))))
+        assert not found.exact
+        return found.nats
+
+    torch.testing.assert_close(bound(0.0, 1), exact.double(), rtol=1e-5, atol=1e-5)
+    worse = 0.5 * 6 * 0.4**2  # the divergence of the wrong posterior: what one look gives away, on average
+    assert (exact - bound(0.4, 400)).abs().mean() < 0.3 * worse
+    assert (exact - bound(0.4, 1)).mean() == pytest.approx(worse, abs=1.0)
+
+
+def test_the_loss_is_the_bound_a_cell():
+    found = nets()
+    objective, batch = Autoencoding(looks=1), Batch(edges(8))
+    noise = Noise(1, tuple(range(8)))
+    loss, metrics = objective.loss(found, batch, objective.draws(found, batch, "main", noise), "main")
+    assert float(metrics["x"] + metrics["code"]) == pytest.approx(loss.item(), rel=1e-5)
+    many = torch.stack([-objective.log_prob(found, batch, Noise(k, tuple(range(8)))).nats / 64 for k in range(40)])
+    assert float(many.mean()) == pytest.approx(loss.item(), rel=0.02)
+
+
+def test_free_nats_cost_no_less_than_themselves():
+    bottleneck = NormalConfig(channels=2, free=0.7).build()
+    _, cost = bottleneck(torch.zeros(3, 4, 4, 4), torch.randn(3, 4, 4, 2))
+    torch.testing.assert_close(cost, torch.full((3,), 0.7 * 32))
+
+
+def test_ids_have_no_likelihood_and_draw_nothing():
+    found = nets(RoundedConfig(levels=(4, 4)))
+    with pytest.raises(NoLikelihood, match="later phase"):
+        Autoencoding().log_prob(found, Batch(edges(2)), Noise(0, (0, 1)))
+    with pytest.raises(UsageError, match="phase"):
+        OneShot()(Autoencoding().predictor(found), PICTURE, Cond(), Noise(0))
+
+
+def test_a_network_without_a_code_is_refused():
+    with pytest.raises(UsageError, match="has no code"):
+        Autoencoding().draws({"net": nn.Linear(2, 2)}, Batch(torch.zeros(1, 1, 8, 8)), "main", Noise(0))
+
+
+def test_eight_are_two_times_four():
+    found, objective = nets(), Autoencoding()
+    batch, noise = Batch(edges(8)), Noise(4, tuple(range(8)))
+    whole, _ = objective.loss(found, batch, objective.draws(found, batch, "main", noise), "main")
+    parts = []
+    for start in (0, 4):
+        part, some = batch.part(start, start + 4), noise.part(start, start + 4)
+        parts.append(objective.loss(found, part, objective.draws(found, part, "main", some), "main")[0])
+    torch.testing.assert_close(whole, torch.stack(parts).mean())
+    assert math.isfinite(whole.item())
