@@ -27,9 +27,9 @@ class Diffusion(Objective):
 
     output, scale: what the network says (`objectives.denoising`). schedule: how training spreads the levels; `cosine`
     and `linear` draw them evenly along the schedule, `lognormal` draws log sigma from a normal of `mean` and `spread`
-    (EDM), with more noise for large x (`crowding`). weight: `own` is the squared error of the output itself; `snr` that of x times the signal-to-noise ratio, at
-    most `gamma` (min-SNR); `x` that of x. looks, probes: steps and random directions of the likelihood; 0 probes take
-    every direction.
+    (EDM), higher for large x (`crowding`). weight: `own` is the squared error of the output itself; `snr` that of x
+    times the signal-to-noise ratio, at most `gamma` (min-SNR); `x` that of x. looks, probes: steps and random
+    directions of the likelihood; 0 probes take every direction.
     """
 
     kind: Literal["objectives.diffusion"] = "objectives.diffusion"
