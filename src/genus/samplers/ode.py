@@ -85,7 +85,7 @@ class Ode(Sampler):
 
     kind: Literal["samplers.ode"] = "samplers.ode"
     steps: int = Field(30, ge=1, le=10_000)
-    method: Literal["euler", "heun", "multistep", "dpm"] = "multistep"
+    method: Literal["euler", "heun", "multistep", "dpm", "anew"] = "multistep"
     spacing: Schedule = "even"
     shift: float = Field(1.0, gt=0)
     churn: float = Field(0.0, ge=0)
@@ -127,6 +127,8 @@ class Ode(Sampler):
             now = (t, p)
             if self.eta > 0 and r > 0:
                 x = ancestral(x, p, t, r, self.eta, noise.normal(i + 1, space.shape))
+            elif self.method == "anew":
+                x = (1 - r) * p + r * noise.normal(i + 1, space.shape)
             elif self.method == "heun" and r > 0 and t < 1:
                 x = heun(x, p, t, r, clean)
             elif self.method == "multistep" and before is not None:
