@@ -16,31 +16,30 @@ from pydantic import Field
 from torch import Tensor
 
 from genus.core import Batch, Draws, Metrics, Nets, Noise, Objective
-from genus.objectives.denoising import Clean, along, evenly, logit_normal
+from genus.objectives.denoising import Clean, along, denoised, evenly, logit_normal
 from genus.samplers.ode import Ode
 
 
 @final
 class Consistency(Objective):
-    """The distance of both answers, root mean square of a sample's cells, over the time t between them.
+    """Mean squared error per cell, over t^2, which stops shrinking below `floor`.
 
     output, scale: what the network says (`objectives.denoising`): as in the phase that it starts from. An output of x
-    is none: it would not be x at t = 0. first, gap: of the pair, as a part of t, when the run begins and when it ends.
-    mean, spread: of the logit of t; wider than a denoiser's, for the way begins at pure noise. No held-out loss tells
-    progress, as the network is compared with itself.
+    is none of them: at t = 0 it would not be x. first, gap: of the pair, as a part of t, when the run begins and when
+    it ends. mean, spread: of the logit of t; wide, because samples are drawn from its very end. No held-out loss tells
+    progress, since the network is compared with itself.
     """
 
     kind: Literal["objectives.consistency"] = "objectives.consistency"
-    family: ClassVar[str] = "diffusion"
+    family: ClassVar[str] = "flow"
     judged: ClassVar[str | None] = None
     output: Literal["velocity", "residual", "noise", "v"] = "residual"
     scale: float = Field(0.5, gt=0)
-    first: float = Field(1.0, gt=0, le=1)
-    gap: float = Field(0.1, gt=0, le=1)
+    first: float = Field(0.3, gt=0, le=1)
+    gap: float = Field(0.05, gt=0, le=1)
     mean: float = 0.0
     spread: float = Field(2.0, gt=0)
     floor: float = Field(0.05, gt=0, lt=1)
-    huber: float = Field(0.03, ge=0)
 
     def at(self, progress: float) -> Self:
         """The gap shrinks by the same factor in equal parts of the run."""
@@ -52,21 +51,12 @@ class Consistency(Objective):
         return {"t": t, "r": (1 - self.gap) * t, "e": noise.normal(0, batch.x.shape[1:])}
 
     def loss(self, nets: Nets, batch: Batch, draws: Draws, turn: str) -> tuple[Tensor, Metrics]:
-        """Mean over the cells that count, each sample times its weight; logs the same."""
-        predict, x, t, r = self.predictor(nets), batch.x.float(), draws["t"], draws["r"]
+        """Mean over the cells that count, each sample times its weight; logs the same, and the bare error."""
+        predict, t, e = self.predictor(nets), draws["t"], draws["e"]
+        x, s = batch.x.float(), along(draws["r"], batch.x)
         with torch.no_grad():
-            s = along(r, x)
-            target = predict((1 - s) * x + s * draws["e"], r, batch.cond)
-            target = torch.where(s > 0, target, x)
-        s = along(t, x)
-        off = (predict((1 - s) * x + s * draws["e"], t, batch.cond) - target).square()
-        if self.huber > 0:
-            apart = (off.flatten(1).mean(1) + self.huber**2).sqrt() - self.huber
-            each = apart / t.clamp(min=self.floor)
-        else:
-            each = off.flatten(1).mean(1) / t.clamp(min=self.floor) ** 2
-        loss = each.mean()
-        return loss, {"loss": loss.detach()}
+            target = predict((1 - s) * x + s * e, draws["r"], batch.cond)
+        return denoised(predict, batch, t, e, t.clamp(min=self.floor) ** -2, target)
 
     def predictor(self, nets: Nets) -> Clean:
         """(x_t, t, cond) -> the x that the path from there leads to."""

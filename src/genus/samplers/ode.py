@@ -9,7 +9,9 @@ The linear part is solved exactly: over a step from t to r, with p(s) = p + c (s
 which is Euler's step for c = 0 and has no singular end, at t = 1 or at r = 0. A change of scale leaves it as it is, so
 it is DDIM's step too (Song et al. 2021, arXiv 2010.02502). Of second order: `multistep` takes c from the step before;
 `dpm` does so in log SNR (DPM-Solver++ 2M: Lu et al. 2022, arXiv 2211.01095); `heun` looks a second time at the end of
-the step (Karras et al. 2022, arXiv 2206.00364). Knows no network.
+the step (Karras et al. 2022, arXiv 2206.00364). Where p is no mean but an end of the path itself (a consistency
+model's), each look gives a sample, and `anew` gives it other noise before the next: x_r = (1 - r) p + r e (Song et al.
+2023, arXiv 2303.01469). Knows no network.
 """
 
 from __future__ import annotations
