@@ -5,6 +5,7 @@ from itertools import permutations
 
 import pytest
 import torch
+import toys
 from plane_toys import CENTRES, PLANE, SHARES, SPREAD, Small, energy, mixture, trained
 from torch import nn
 
@@ -207,16 +208,16 @@ def test_transport_makes_paths_that_few_steps_follow():
     def drawn(flow):
         torch.manual_seed(0)
         nets, batches = nn.ModuleDict({"net": Small()}), []
-        for k in range(24):
+        for k in range(16):
             batch = Batch(mixture(k, 256))
             batches.append((batch, flow.draws(nets, batch, "main", Noise(2, tuple(range(256 * k, 256 * k + 256))))))
         optimiser = torch.optim.Adam(nets.parameters(), lr=4e-3)
-        for step in range(400):
-            loss, _ = flow.loss(nets, *batches[step % 24], "main")
+        for step in range(300):
+            loss, _ = flow.loss(nets, *batches[step % 16], "main")
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-            optimiser.param_groups[0]["lr"] = 4e-3 * (1 - step / 400)
+            optimiser.param_groups[0]["lr"] = 4e-3 * (1 - step / 300)
         predict, noise = flow.predictor(nets), Noise(7, tuple(range(800)))
         return [Ode(steps=n, method="euler")(predict, PLANE, Cond(), noise) for n in (2, 64)]
 
@@ -231,5 +232,7 @@ def test_transport_makes_paths_that_few_steps_follow():
 
 def test_a_batch_that_is_dealt_out_is_never_cut():
     assert TRANSPORT.whole and not Flow().whole
+    with pytest.raises(UsageError, match="cannot be cut"):
+        toys.image_phase(micro=4).but(objective=TRANSPORT)
     with pytest.raises(UsageError, match="have their own noise"):
         TRANSPORT.draws({}, Batch(torch.zeros(2, 2), extra={"e": torch.zeros(2, 2)}), "main", Noise(0, (0, 1)))

@@ -221,7 +221,7 @@ class Objective(Part, ABC):
         return (Turn(),)
 
     def at(self, progress: float) -> Self:
-        """This objective at a part of the run, 0 .. 1, for its `draws`: few change on the way. Held-out loss is at 1."""
+        """This objective at a part of the run, 0 .. 1, for its `draws`; few change on the way. Held-out loss: at 1."""
         return self
 
     @abstractmethod

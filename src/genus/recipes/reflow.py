@@ -7,6 +7,7 @@ paths, so that four steps of Euler's method do what thirty did.
 from __future__ import annotations
 
 from genus.learned.rollouts import RolloutsConfig
+from genus.objectives.flow import Flow
 from genus.recipes import flow
 from genus.samplers.ode import Ode
 
@@ -20,6 +21,7 @@ RECIPE = flow.RECIPE.but(
         FIRST.but(
             name="reflow",
             start="flow",
+            objective=Flow(mean=1.0),
             source=RolloutsConfig(phase="flow"),
             sampler=Ode(steps=4, method="euler"),
             training=FIRST.training.but(rate=5e-4, muon_rate=4e-3, cooldown=1.0),
