@@ -79,6 +79,7 @@ class Ode(Sampler):
 
     shift: above 1, more of them at the noisy end. churn: noise added anew on the way, as in Karras et al. eta: with
     `euler`, the share of the noise that is drawn anew at each step: 0 is DDIM, 1 is DDPM's ancestral sampling.
+    `anew` draws all of it anew, for predictors whose p is a sample (`objectives.consistency`).
     strength: below 1, the path starts from a draft with so much noise (Meng et al. 2021, arXiv 2108.01073).
 
     Known cells follow their own straight path, from the noise of the sample to their value, so the rest is drawn beside
