@@ -3,7 +3,7 @@
 Song et al. 2023 (arXiv 2303.01469), Song and Dhariwal 2023 (arXiv 2310.14189). The same x and e, at the times t and
 r = (1 - gap) t: what the network says at t shall be what it says at r, which passes no gradient; at 0 it says x itself,
 whatever its weights, so there the data enters. No teacher: a trained denoiser is the start, and the gap shrinks over
-the run; at a gap of 1 this is denoising (Geng et al. 2024, arXiv 2406.14548). Knows no network, no solver and no medium.
+the run; at a gap of 1 this is denoising (Geng et al. 2024, arXiv 2406.14548). Knows no network, no solver, no medium.
 """
 
 from __future__ import annotations
