@@ -56,14 +56,14 @@ def test_the_gap_shrinks_by_the_same_factor():
 
 def test_one_look_is_a_sample():
     """A denoiser's one look is the mean of the data; two looks with new noise between them mend what one misses."""
-    objective = Consistency()
-    nets = trained(objective, 1200)
+    objective = Consistency(gap=0.1)
+    nets = trained(objective, 800)
     predict, noise = objective.predictor(nets), Noise(7, tuple(range(1500)))
     real, other = mixture(8, 1500), mixture(9, 1500)
     one, four = (Ode(steps=n, method="anew")(predict, PLANE, Cond(), noise) for n in (1, 4))
-    assert energy(one, real) < 0.06 + energy(other, real)
-    assert energy(four, real) < 0.01 + energy(other, real)
-    assert energy(one.mean(0, keepdim=True).expand(8, 2) + 0.01 * torch.randn(8, 2), real) > 0.5
+    assert energy(one, real) < 0.05 + energy(other, real)
+    assert energy(four, real) < 0.02 + energy(other, real)
+    assert energy(one.mean(0).expand(8, 2), real) > 0.5  # where a denoiser's one look ends
 
 
 def test_eight_are_two_times_four():

@@ -98,7 +98,7 @@ def nearest(x: Tensor, e: Tensor, group: Tensor) -> Tensor:
     from scipy.optimize import linear_sum_assignment
 
     found = torch.arange(len(x))
-    for one in group.unique():
+    for one in sorted(set(group.tolist())):
         rows = (group == one).nonzero()[:, 0]
         # Of |x - e|^2 only the product depends on the pairing.
         gain = x[rows].double().flatten(1).cpu() @ e[rows].double().flatten(1).cpu().T
