@@ -123,6 +123,50 @@ def test_the_bound_is_exact_where_the_posterior_is():
     assert (exact - bound(0.4, 1)).mean() == pytest.approx(worse, abs=1.0)
 
 
+class Line(nn.Module):
+    """z on a line, decoded linearly to four cells: with one z, p(x) is an integral that a fine grid gives exactly."""
+
+    space, codes, latent = Space((4,), 1), Space((1,), 1), (1, 1)
+
+    def __init__(self):
+        super().__init__()
+        self.spread, self.bottleneck = torch.tensor([-1.5]), self
+        self.weight = torch.tensor([0.9, -0.6, 0.3, 0.8])
+
+    def encode(self, x):
+        return x
+
+    def decode(self, z):
+        return z.flatten(1)[:, :1, None] * self.weight
+
+    def posterior(self, h):
+        mean = (h[:, 0] @ self.weight / (self.weight.square().sum() + 0.2)).view(-1, 1, 1)  # roughly, and too wide
+        return mean, torch.full_like(mean, math.log(0.25))
+
+    def settle(self, noise): ...
+
+    def code(self, h): ...
+
+    def read(self, code): ...
+
+    def forward(self, h, e): ...
+
+
+def test_more_looks_raise_the_bound_to_the_exact_likelihood():
+    net, noise = Line(), Noise(2, tuple(range(200)))
+    x = net.decode(noise.normal(0, (1, 1))) + 0.2 * torch.logit(noise.uniform(1, (1, 4)), eps=1e-6).float()
+    z = torch.linspace(-8, 8, 4001, dtype=torch.float64)
+    nats = torch.stack([nats_of(x, net.decode(one.view(1, 1, 1).float()), net.spread, None).sum((1, 2)) for one in z])
+    prior = -0.5 * (z.square() + math.log(2 * math.pi))
+    exact = (prior[:, None] - nats.double()).logsumexp(0) + math.log(16 / 4000)
+    means = []
+    for looks in (1, 4, 16, 256):
+        said = Autoencoding(looks=looks).log_prob({"net": net}, Batch(x), noise.child("looks"))
+        means.append(float((said.nats - exact).mean()))
+    assert means == sorted(means)
+    assert means[0] < -0.2 and -0.01 < means[-1] < 0.005
+
+
 def test_the_loss_is_the_bound_a_cell():
     found = nets()
     objective, batch = Autoencoding(looks=1), Batch(edges(8))

@@ -1,9 +1,11 @@
 """A mixture of known density, three outputs that are one model, a golden trajectory, and batches cut in parts."""
 
 import math
+from itertools import permutations
 
 import pytest
 import torch
+import toys
 from plane_toys import CENTRES, PLANE, SHARES, SPREAD, Small, energy, mixture, trained
 from torch import nn
 
@@ -11,7 +13,7 @@ from genus.core import Batch, Cond, Network, Noise, Roads, Space
 from genus.errors import UsageError
 from genus.networks.convolutional import ConvolutionalConfig
 from genus.objectives.denoising import evenly, logit_normal
-from genus.objectives.flow import Flow
+from genus.objectives.flow import Flow, nearest
 from genus.samplers.ode import Ode
 
 
@@ -178,3 +180,67 @@ def test_finer_grids_have_as_much_noise_where_they_are_pooled():
 
     torch.testing.assert_close(levels(48) / 2, levels(24), rtol=1e-4, atol=0)  # the mean of 2 x 2 cells has half of it
     assert torch.equal(levels(8), levels(24))
+TRANSPORT = Flow(pairing="transport")
+
+
+def test_transport_is_the_shortest_of_all_pairings():
+    x, e = torch.randn(6, 1, 2, 2), torch.randn(6, 1, 2, 2)
+    at = nearest(x, e, torch.zeros(6, dtype=torch.long))
+    every = [float((x - e[list(order)]).square().sum()) for order in permutations(range(6))]
+    assert float((x - e[at]).square().sum()) == pytest.approx(min(every))
+
+
+def test_transport_only_deals_the_noise_out_anew():
+    noise, batch = Noise(3, tuple(range(64))), Batch(mixture(1, 64))
+    alone, paired = (f.draws({}, batch, "main", noise) for f in (Flow(), TRANSPORT))
+    assert torch.equal(alone["t"], paired["t"]) and not torch.equal(alone["e"], paired["e"])
+    assert sorted(alone["e"].tolist()) == sorted(paired["e"].tolist())
+
+
+def test_what_is_said_of_a_sample_says_nothing_of_its_noise():
+    """Across labels, transport would give the mode at the right the noise of the right."""
+    x = mixture(1, 512)
+    label = [str(int(i)) for i in torch.cdist(x, CENTRES).argmin(1)]
+    noise = Noise(3, tuple(range(512)))
+    alone = Flow().draws({}, Batch(x), "main", noise)["e"]
+    among, across = (
+        TRANSPORT.draws({}, Batch(x, fields=fields), "main", noise)["e"] for fields in ({"label": label}, {})
+    )
+    right = torch.tensor([name == "0" for name in label])
+    assert sorted(among[right].tolist()) == sorted(alone[right].tolist())
+    assert across[right, 0].mean() > 0.3 > abs(among[right, 0].mean())
+    assert (x - among).square().sum() < (x - alone).square().sum()
+
+
+def test_transport_makes_paths_that_few_steps_follow():
+    def drawn(flow):
+        torch.manual_seed(0)
+        nets, batches = nn.ModuleDict({"net": Small()}), []
+        for k in range(16):
+            batch = Batch(mixture(k, 256))
+            batches.append((batch, flow.draws(nets, batch, "main", Noise(2, tuple(range(256 * k, 256 * k + 256))))))
+        optimiser = torch.optim.Adam(nets.parameters(), lr=4e-3)
+        for step in range(300):
+            loss, _ = flow.loss(nets, *batches[step % 16], "main")
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            optimiser.param_groups[0]["lr"] = 4e-3 * (1 - step / 300)
+        predict, noise = flow.predictor(nets), Noise(7, tuple(range(800)))
+        return [Ode(steps=n, method="euler")(predict, PLANE, Cond(), noise) for n in (2, 64)]
+
+    def bend(few, many):
+        return float((few - many).square().sum(1).mean())
+
+    crossing, straight, real = drawn(Flow()), drawn(TRANSPORT), mixture(8, 1500)
+    assert bend(*straight) < 0.25 * bend(*crossing)
+    assert energy(straight[0], real) < 0.25 * energy(crossing[0], real)
+    assert energy(straight[1], real) < 0.03
+
+
+def test_a_batch_that_is_dealt_out_is_never_cut():
+    assert TRANSPORT.whole and not Flow().whole
+    with pytest.raises(UsageError, match="cannot be cut"):
+        toys.image_phase(micro=4).but(objective=TRANSPORT)
+    with pytest.raises(UsageError, match="have their own noise"):
+        TRANSPORT.draws({}, Batch(torch.zeros(2, 2), extra={"e": torch.zeros(2, 2)}), "main", Noise(0, (0, 1)))

@@ -1,4 +1,4 @@
-"""Solved against the closed form: for Gaussian data the best predictor and the flow's map are known."""
+"""Solved against the closed form: for Gaussian data and mixtures the best predictor is known, and for one the map."""
 
 import math
 
@@ -78,7 +78,7 @@ def test_a_shifted_grid_ends_where_it_should():
     assert error("multistep", 80, "even", 2.0) < 5e-3
 
 
-@pytest.mark.parametrize("method", ["euler", "heun", "multistep", "dpm"])
+@pytest.mark.parametrize("method", ["euler", "heun", "multistep", "dpm", "anew"])
 def test_a_sample_alone_is_the_sample_among_many(method):
     sampler = Ode(method=method, steps=5)
     many = sampler(Gaussian(), SPACE, Cond(), Noise(1, tuple(range(64))))
@@ -131,3 +131,71 @@ def test_a_draft_is_kept_as_far_as_the_strength_says():
     torch.testing.assert_close(Ode(steps=20)(Gaussian(), SPACE, Cond(), noise, known), free)
     with pytest.raises(UsageError, match="draft"):
         Ode(strength=0.5)(Gaussian(), SPACE, Cond(), noise)
+
+
+class Leads(Gaussian):
+    """Where the path from x_t ends."""
+
+    def __call__(self, x, t=None, cond=Cond(), state=None):
+        t = t.double().view(-1, *(1,) * (x.dim() - 1))
+        return MEAN + SIZE * (x - (1 - t) * MEAN) / (((1 - t) * SIZE) ** 2 + t**2).sqrt()
+
+
+@pytest.mark.parametrize("looks", [1, 2, 4])
+def test_the_end_of_the_path_is_found_in_one_look_and_left_with_new_noise(looks):
+    noise = Noise(5, tuple(range(3000)))
+    x = Ode(method="anew", steps=looks)(Leads(), Space((), 2), Cond(), noise)
+    assert x.mean() == pytest.approx(MEAN, abs=0.015)
+    assert x.std() == pytest.approx(SIZE, rel=0.03)
+    same = MEAN + SIZE * noise.normal(0, (2,))
+    assert torch.allclose(x.float(), same, atol=1e-5) == (looks == 1)
+
+
+def test_known_cells_come_out_as_given_among_new_noise():
+    mask = torch.zeros(2, *SPACE.shape, dtype=torch.bool)
+    mask[:, :, 0] = True
+    known = Known(torch.full((2, *SPACE.shape), -0.4), mask)
+    x = Ode(method="anew", steps=4)(Leads(), SPACE, Cond(), Noise(1, (0, 1)), known)
+    assert torch.equal(x[mask], known.x[mask]) and (x[~mask] != known.x[~mask]).all()
+
+
+PLACES = torch.cartesian_prod(torch.arange(-2.0, 3), torch.arange(-2.0, 3)) / 2  # 25 centres
+
+
+class Mixture(Gaussian):
+    """E[x | x_t] for 25 Gaussians of equal weight around PLACES: paths that bend, since every mode pulls."""
+
+    spread = 0.1
+
+    def __call__(self, x, t=None, cond=Cond(), state=None):
+        x, t = x.double(), t.double().view(-1, 1)
+        var = (1 - t) ** 2 * self.spread**2 + t**2
+        centres = PLACES.double()
+        off = x[:, None] - (1 - t)[:, None] * centres  # [B, 25, 2]
+        share = torch.softmax(-off.square().sum(-1) / (2 * var), 1)[..., None]
+        gain = (1 - t) * self.spread**2 / var
+        return (share * (centres + gain[:, None] * off)).sum(1)
+
+
+@pytest.fixture(scope="module")
+def exactly():
+    return Ode(method="heun", steps=500, spacing="karras")(Mixture(), Space((), 2), Cond(), Noise(6, tuple(range(400))))
+
+
+@pytest.mark.parametrize(
+    ("knobs", "share"),
+    [
+        ({"method": "euler", "steps": 50}, 0.08),
+        ({"method": "heun", "steps": 20, "spacing": "karras"}, 0.1),
+        ({"method": "dpm", "steps": 30, "spacing": "karras"}, 0.05),
+        ({"method": "dpm", "steps": 50, "spacing": "cosine"}, 0.07),
+        ({"method": "multistep", "steps": 30}, 0.05),
+    ],
+)
+def test_few_steps_go_where_a_thousand_go(knobs, share, exactly):
+    """share: of samples that end at another place than the path's, and of the spread that is missed or added."""
+    x = Ode(**knobs)(Mixture(), Space((), 2), Cond(), Noise(6, tuple(range(400))))
+    at, should = (torch.cdist(y, PLACES.double()).argmin(1) for y in (x.double(), exactly.double()))
+    spread = (x - PLACES[at]).square().mean().sqrt() / Mixture.spread
+    assert (at != should).double().mean() < share
+    assert float(spread) == pytest.approx(1, abs=share)

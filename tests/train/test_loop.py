@@ -18,6 +18,7 @@ import toys
 
 from genus.core import Batch, Source
 from genus.errors import GenusError
+from genus.objectives.flow import Flow
 from genus.train import checkpoint
 from genus.train.loop import Interrupted, trim
 from genus.train.pace import Pace
@@ -102,6 +103,16 @@ def test_killed_and_resumed_is_undisturbed(phase, tmp_path):
         assert [{**row, "seconds": 0} for row in toys.rows(folder)] == [
             {**row, "seconds": 0} for row in toys.rows(tmp_path / "straight")
         ]
+
+
+def test_an_objective_is_told_how_far_the_run_is(tmp_path, monkeypatch):
+    """The same for all passes of a step; held-out loss is that of the end, so that its values can be compared."""
+    seen = []
+    monkeypatch.setattr(Flow, "at", lambda objective, progress: seen.append(progress) or objective)
+    loop = toys.loop(toys.image_phase(micro=4, evaluations=2), tmp_path, 4)
+    loop.run()
+    held = [1.0] * len(list(loop.evaluation()))
+    assert seen == [0.0, 0.0, 0.25, 0.25, *held, 0.5, 0.5, 0.75, 0.75, *held]
 
 
 def test_a_finished_loop_run_again_changes_nothing(phase, tmp_path):

@@ -205,17 +205,24 @@ class Objective(Part, ABC):
 
     judged: the turn whose loss on held-out data tells progress, so that the best weights are kept and a run that
     learns nothing ends; None where no loss does (a GAN's): the last weights are kept.
-    whole: the loss compares the samples of a batch, so a step's batch is never cut into micro-batches.
     """
 
     family: ClassVar[str]
     judged: ClassVar[str | None] = "main"
-    whole: ClassVar[bool] = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether the samples of a batch are compared: a step's batch is then never cut into micro-batches."""
+        return False
 
     @property
     def turns(self) -> tuple[Turn, ...]:
         """The turns of a step, in order. Knobs may add some: a penalty of weight 0 has no turn and costs nothing."""
         return (Turn(),)
+
+    def at(self, progress: float) -> Self:
+        """This objective at a part of the run, 0 .. 1, for its `draws`; few change on the way. Held-out loss: at 1."""
+        return self
 
     @abstractmethod
     def draws(self, nets: Nets, batch: Batch, turn: str, noise: Noise) -> Draws:

@@ -57,8 +57,12 @@ class Contrastive(Objective):
 
     kind: Literal["objectives.contrastive"] = "objectives.contrastive"
     family: ClassVar[str] = "contrastive"
-    whole: ClassVar[bool] = True
     form: Literal["softmax", "sigmoid"] = "softmax"
+
+    @property
+    def whole(self) -> bool:
+        """Always: the other samples are what a pair is told from."""
+        return True
 
     def draws(self, nets: Nets, batch: Batch, turn: str, noise: Noise) -> Draws:
         """group [B]: equal where the same is said, -1 where nothing is. Not random, but raw fields are known only here.

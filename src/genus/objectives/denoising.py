@@ -100,10 +100,15 @@ class Clean:
         return ratio if self.output == "noise" else ratio + 1
 
 
-def denoised(predict: Clean, batch: Batch, t: Tensor, e: Tensor, weight: Tensor) -> tuple[Tensor, Metrics]:
-    """Mean squared error of x over the cells that count, each sample times its weight [B]; logs it and the bare one."""
+def denoised(
+    predict: Clean, batch: Batch, t: Tensor, e: Tensor, weight: Tensor, target: Tensor | None = None
+) -> tuple[Tensor, Metrics]:
+    """Mean squared error of x over the cells that count, each sample times its weight [B]; logs it and the bare one.
+
+    target: what should be said in place of x.
+    """
     x, s = batch.x.float(), along(t, batch.x)
-    error = (predict((1 - s) * x + s * e, t, batch.cond) - x).square()
+    error = (predict((1 - s) * x + s * e, t, batch.cond) - (x if target is None else target)).square()
     weight = weight if batch.weight is None else weight * batch.weight
     if batch.mask is None:
         loss, plain = (error.flatten(1).mean(1) * weight).mean(), error.mean()

@@ -9,7 +9,9 @@ The linear part is solved exactly: over a step from t to r, with p(s) = p + c (s
 which is Euler's step for c = 0 and has no singular end, at t = 1 or at r = 0. A change of scale leaves it as it is, so
 it is DDIM's step too (Song et al. 2021, arXiv 2010.02502). Of second order: `multistep` takes c from the step before;
 `dpm` does so in log SNR (DPM-Solver++ 2M: Lu et al. 2022, arXiv 2211.01095); `heun` looks a second time at the end of
-the step (Karras et al. 2022, arXiv 2206.00364). Knows no network.
+the step (Karras et al. 2022, arXiv 2206.00364). Where p is no mean but an end of the path itself (a consistency
+model's), each look gives a sample, and `anew` gives it other noise before the next: x_r = (1 - r) p + r e (Song et al.
+2023, arXiv 2303.01469). Knows no network.
 """
 
 from __future__ import annotations
@@ -77,6 +79,7 @@ class Ode(Sampler):
 
     shift: above 1, more of them at the noisy end. churn: noise added anew on the way, as in Karras et al. eta: with
     `euler`, the share of the noise that is drawn anew at each step: 0 is DDIM, 1 is DDPM's ancestral sampling.
+    `anew` draws all of it anew, for predictors whose p is a sample (`objectives.consistency`).
     strength: below 1, the path starts from a draft with so much noise (Meng et al. 2021, arXiv 2108.01073).
 
     Known cells follow their own straight path, from the noise of the sample to their value, so the rest is drawn beside
@@ -85,7 +88,7 @@ class Ode(Sampler):
 
     kind: Literal["samplers.ode"] = "samplers.ode"
     steps: int = Field(30, ge=1, le=10_000)
-    method: Literal["euler", "heun", "multistep", "dpm"] = "multistep"
+    method: Literal["euler", "heun", "multistep", "dpm", "anew"] = "multistep"
     spacing: Schedule = "even"
     shift: float = Field(1.0, gt=0)
     churn: float = Field(0.0, ge=0)
@@ -127,6 +130,8 @@ class Ode(Sampler):
             now = (t, p)
             if self.eta > 0 and r > 0:
                 x = ancestral(x, p, t, r, self.eta, noise.normal(i + 1, space.shape))
+            elif self.method == "anew":
+                x = (1 - r) * p + r * noise.normal(i + 1, space.shape)
             elif self.method == "heun" and r > 0 and t < 1:
                 x = heun(x, p, t, r, clean)
             elif self.method == "multistep" and before is not None:

@@ -95,15 +95,15 @@ class Loop:
 
     # ------------------------------------------------------------------------------------------------------- a step
 
-    def pass_(self, batch: Batch, turn: str, noise: Noise) -> tuple[Tensor, Metrics]:
-        """Loss of one micro-batch, its condition computed once."""
+    def pass_(self, batch: Batch, turn: str, noise: Noise, progress: float) -> tuple[Tensor, Metrics]:
+        """Loss of one micro-batch at this part of the run, its condition computed once."""
         conditioner = self.model.conditioner
         if conditioner is not None:
             keep = None
             if self.model.nets.training and conditioner.dropout > 0:
                 keep = noise.child("drop condition").uniform(0) >= conditioner.dropout
             batch = replace(batch, cond=conditioner(batch.fields, keep))
-        draws = self.model.objective.draws(self.model.nets, batch, turn, noise)
+        draws = self.model.objective.at(progress).draws(self.model.nets, batch, turn, noise)
         moved = {name: value.to(self.device) for name, value in draws.items()}
         # What the loss does not read stays outside: compiled code must not depend on ids or labels.
         return self.loss(self.model.nets, replace(batch, fields={}, ids=()), moved, turn)
@@ -113,7 +113,8 @@ class Loop:
         step, size = self.at.step, self.training.batch
         batch = self.source.batch(step).to(self.device)
         noise = self.noise.of(range(step * size, step * size + len(batch)))
-        scale = rate_scale(self.progress, self.training)
+        progress = min(1.0, self.progress)
+        scale = rate_scale(progress, self.training)
         micro = self.training.micro or len(batch)
         loss, norm = 0.0, 0.0
         self.losses = {}
@@ -127,7 +128,7 @@ class Loop:
             flat.zero()
             for start in range(0, len(batch), micro):
                 part = batch.part(start, start + micro) if micro < len(batch) else batch
-                value, _ = self.pass_(part, turn.name, noise.part(start, start + micro))
+                value, _ = self.pass_(part, turn.name, noise.part(start, start + micro), progress)
                 share = part.cells / batch.cells if micro < len(batch) else 1.0
                 torch.autograd.backward(value * share)
                 flat.gather()
@@ -171,7 +172,7 @@ class Loop:
         assert turn is not None, "this objective has no loss that tells progress"
         with self.averaged():
             for batch in self.evaluation():
-                value, _ = self.pass_(batch.to(self.device), turn, noise.of(range(first, first + len(batch))))
+                value, _ = self.pass_(batch.to(self.device), turn, noise.of(range(first, first + len(batch))), 1.0)
                 total, cells, first = total + float(value) * batch.cells, cells + batch.cells, first + len(batch)
         return total / max(1, cells)
 
