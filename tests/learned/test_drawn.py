@@ -1,4 +1,4 @@
-"""A condition that an earlier phase draws: true in training, drawn in sampling, whole by itself, kept through a kill."""
+"""A condition that an earlier phase draws: true in training, drawn in sampling, whole by itself, kept after a kill."""
 
 import shutil
 
@@ -266,5 +266,4 @@ def test_the_large_picture_is_that_of_the_small_one(tmp_path):
     *_, large = model.stream(noise, drawn, steps=10)
     distance = torch.cdist(F.avg_pool2d(large, 2).flatten(1), small.flatten(1))
     own, others = distance.diagonal(), distance[~torch.eye(24, dtype=torch.bool)]
-    print(own.mean(), others.mean(), (distance.argmin(1) == torch.arange(24)).float().mean())
     assert own.mean() < 0.5 * others.mean()
