@@ -16,6 +16,7 @@ from genus.core import Noise, Roads, Space
 from genus.data.packed import PackedConfig
 from genus.errors import NoLikelihood, UsageError
 from genus.learned.drawn import TOLD, Drawn, DrawnConfig
+from genus.learned.rollouts import RolloutsConfig
 from genus.networks.convolutional import waves
 from genus.run import Run, assemble, load_model, save
 from genus.samplers.guidance import Guidance
@@ -213,6 +214,9 @@ class TestErrors:
         with pytest.raises(UsageError, match="say 'x of base' too"):
             next(model.stream(NOISE, {"label": LABELS}, model.begin(toys.pictures(1)[0], None, 4)))
         batch = toys.loop(toys.image_phase(), place / "loop").source.batch(0)
+        save(model, second().after({"base": place}), place / "large")
+        with pytest.raises(UsageError, match="draws from an earlier drawing"):
+            RolloutsConfig(phase="large").after({"large": place / "large"}).over(None, None, 0, 4)
         with pytest.raises(NoLikelihood, match=r"no p\(x\) of its own"):
             model.log_prob(batch, NOISE)
 

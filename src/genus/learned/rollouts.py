@@ -25,6 +25,7 @@ from genus.core import Batch, Codec, Noise, Source, Space
 from genus.data.cache import Cache
 from genus.data.source import SourceConfig, order
 from genus.data.stacked import StackedConfig
+from genus.errors import UsageError
 from genus.learned.borrowed import lent, told
 
 KEY = Noise(0).child("rollouts").key
@@ -97,6 +98,10 @@ class RolloutsConfig(SourceConfig):
     def _drawn(self) -> tuple[Tensor, dict[str, list[Any]]]:
         assert self.place is not None, "rollouts are told where the model lies that draws them"
         model, _ = lent(self.place)
+        if model.conditioner is not None and model.conditioner.sees is not None:
+            raise UsageError(
+                f"{self.kind}: phase {self.phase!r} draws from an earlier drawing, which pairs do not hold"
+            )
         said = json.dumps({"number": self.number + self.held, "knobs": self.knobs}, sort_keys=True)
         path = Path(self.place) / "rollouts.safetensors"
         if not path.is_file() or _told(path).get("said") != said:
