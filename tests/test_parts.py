@@ -15,6 +15,7 @@ from genus.core import CodecConfig
 from genus.errors import UsageError
 from genus.parts import Any_, Part, parse
 from genus.recipe import Phase, Recipe, Training
+from genus.recipes import find, names
 
 
 class Leaf(Part):
@@ -32,6 +33,17 @@ class Tree(Part):
 def test_a_recipe_through_json_is_itself(make):
     recipe = toys.recipe(make())
     assert Recipe.model_validate(json.loads(json.dumps(recipe.model_dump(mode="json")))) == recipe
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_part_of_a_recipe_is_found_by_its_kind_alone(name, monkeypatch):
+    """As in a new process that reads a run's folder: nothing is known but what the kind leads to."""
+    data = json.loads(json.dumps(find(name).model_dump(mode="json")))
+    for kind, part in list(Part.known.items()):
+        if part.__module__.startswith("genus.") and part.__module__ != "genus.recipe":
+            monkeypatch.delitem(Part.known, kind)
+            monkeypatch.delitem(sys.modules, part.__module__, raising=False)
+    Recipe.model_validate(data)
 
 
 def test_a_field_keeps_the_class_it_was_given():

@@ -347,6 +347,7 @@ def generate(
     top_p: Annotated[float | None, typer.Option(help="Keep the likeliest that sum to this.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Keep so many of the likeliest.")] = None,
     guidance: Annotated[float | None, typer.Option(help="How strongly the condition pulls; 1 is none.")] = None,
+    classifier: Annotated[float | None, typer.Option(help="How strongly a classifier pulls; 0 is none.")] = None,
     image: Annotated[Path | None, typer.Option(help="A picture to start from.")] = None,
     mask: Annotated[Path | None, typer.Option(help="With --image: white where to draw anew, the rest is kept.")] = None,
     strength: Annotated[float | None, typer.Option(help="With --image: 0 to 1, how far from it to go.")] = None,
@@ -362,7 +363,7 @@ def generate(
     from genus.deploy import generate as run_generate
 
     asked = {"steps": steps, "tokens": tokens, "temperature": temperature, "top_p": top_p, "top_k": top_k}
-    own = {"guidance": guidance, "strength": strength, "truncation": truncation}
+    own = {"guidance": guidance, "classifier": classifier, "strength": strength, "truncation": truncation}
     knobs = {k: v for k, v in {**asked, **own}.items() if v is not None}
     if image is None and mask is not None:
         raise UsageError("--mask says where to draw anew in a picture; give the picture with --image")

@@ -6,6 +6,8 @@ A recipe file (src/genus/recipes/NAME.py) says `RECIPE = Recipe(...)`. `--set pa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -52,6 +54,19 @@ class Phase(Part):
     start: str | None = None  # an earlier phase: all that is built, and its weights, are taken over from it
     share: float = Field(1.0, gt=0)  # of the recipe's budget, beside the other phases' shares
     sizing: Any_[Part] | None = None  # train.sizing: how a budget becomes size, batch and steps; None: as written
+
+    def after(self, earlier: Mapping[str, Path]) -> Self:
+        """Conditioner and wraps told where the models of earlier phases lie; codec and source are told when they are
+        fitted and read.
+        """
+        conditioner = None if self.conditioner is None else self.conditioner.after(earlier)
+        return self.but(conditioner=conditioner, wraps=tuple(wrap.after(earlier) for wrap in self.wraps))
+
+    @property
+    def borrowed(self) -> dict[str, Path]:
+        """The models of earlier phases that these use."""
+        parts = self.wraps if self.conditioner is None else (self.conditioner, *self.wraps)
+        return {name: place for part in parts for name, place in part.borrowed.items()}
 
     @model_validator(mode="after")
     def _whole(self) -> Self:

@@ -3,7 +3,8 @@
     runs/NAME/
       recipe.json  data.json  environment.json  forecast.json
       config.json  model.safetensors  (tokenizer.json)      the model: the last phase, resolved, and its weights
-      phases/PHASE/                                         the same for earlier phases
+      models/PHASE/                                         the same for earlier phases that the model uses
+      phases/PHASE/                                         the same for all earlier phases
       checkpoints/step-N/                                   training state; the last two
       metrics.jsonl  summary.json  samples/  report.html  report.json  card.md  deployed.json
 
@@ -35,6 +36,8 @@ from genus.errors import GenusError, UsageError
 from genus.parts import restored
 from genus.recipe import Phase, Recipe
 
+MODELS = "models"  # of earlier phases, in a run's folder
+
 
 def assemble(phase: Phase, codec: Codec, prompt: str = "none") -> Model:
     """The model that a resolved phase describes, its weights at their start (torch's global generator)."""
@@ -45,7 +48,7 @@ def assemble(phase: Phase, codec: Codec, prompt: str = "none") -> Model:
     nets: dict[str, nn.Module] = {}
     roads = Roads()
     if phase.conditioner is not None:
-        conditioner = phase.conditioner.build()
+        conditioner = phase.conditioner.build(space)
         roads, nets["conditioner"] = conditioner.roads, conditioner
     nets |= {name: config.build(space, roads) for name, config in phase.nets.items()}
     sampler = phase.sampler or phase.objective.sampler()
@@ -56,6 +59,9 @@ def save(model: Model, phase: Phase, folder: Path) -> Phase:
     """Write codec, configuration and weights (fp32) atomically, the configuration last. Returns the resolved phase."""
     folder.mkdir(parents=True, exist_ok=True)
     phase = phase.but(codec=model.codec.save(folder))
+    for name, place in phase.borrowed.items():
+        if place != folder / MODELS / name:
+            save(*load_model(place), folder / MODELS / name)
     weights = {k: v.detach().float().cpu().contiguous() for k, v in model.nets.state_dict().items()}
 
     def fill(path: Path) -> None:
@@ -76,6 +82,7 @@ def load_model(folder: Path) -> tuple[Model, Phase]:
     if not isinstance(config, dict) or not isinstance(config.get("prompt"), str):
         raise GenusError(f"{folder / 'config.json'} does not describe a model; copy it from a good run")
     phase = restored(Phase, config.get("phase"), folder / "config.json")
+    phase = phase.after({place.name: place for place in folder.glob(f"{MODELS}/*")})
     with torch.random.fork_rng(devices=[]):
         model = assemble(phase, phase.codec.load(folder), config["prompt"])
     try:
@@ -190,6 +197,8 @@ class Run:
         model = self.model()
         if model.codec.streams:
             raise UsageError(f"run {self.name!r} makes {self.medium}, which is drawn cell by cell from no latent")
+        if model.conditioner is not None and model.conditioner.sees is not None:
+            raise UsageError(f"run {self.name!r} draws in several phases, and one latent does not say all of them")
         with torch.no_grad():
             x = torch.stack([model.codec.lift(stored) for stored in model.codec.encode(media)])
             cond = model.condition(model.plain(prompt, len(x)), len(x))
@@ -224,8 +233,7 @@ class Run:
         with torch.no_grad():
             for i, part in enumerate(parts):
                 noise = Noise(0, tuple(range(i * batch, i * batch + len(part))))
-                part = replace(part, cond=model.condition({}, len(part)))
-                found = model.objective.log_prob(model.nets, part, noise)
+                found = model.log_prob(replace(part, fields={}), noise)
                 at = torch.tensor([int(name) for name in part.ids])
                 nats.index_add_(0, at, found.nats.double())
                 if found.error is not None:

@@ -11,6 +11,7 @@ from genus.networks.transformer import TransformerConfig
 from genus.objectives.flow import Flow
 from genus.samplers.guidance import Guidance
 
+SPACE = Space((8, 8), 1)
 ENCODER = TransformerConfig(depth=1, width=32, head=16)
 CAPTIONS = ["a red heart", "a blue star", "two red stars", "grün 日本 \U0001f30d"]
 
@@ -23,7 +24,7 @@ def fitted(captions=CAPTIONS, **knobs):
 def built(config):
     """With random weights everywhere: at its start an encoder adds nothing and would pass anything."""
     torch.manual_seed(0)
-    text = config.build()
+    text = config.build(SPACE)
     for p in text.parameters():
         torch.nn.init.normal_(p, std=0.3)
     return text.eval()
@@ -34,9 +35,9 @@ def text():
     return built(fitted())
 
 
-def asked(text, *captions, keep=None):
+def asked(text, *captions, noise=None):
     with torch.no_grad():
-        return text({"caption": list(captions)}, keep)
+        return text({"caption": list(captions)}, noise)
 
 
 def test_both_roads_say_what_was_asked(text):
@@ -113,7 +114,10 @@ def test_training_and_reading_agree_where_some_is_padding(text):
 def test_the_null_is_learned_and_dropout_gives_it(text):
     null = text.null(2)
     assert null.tokens[0, 0].any() and not null.tokens[0, 1:].any() and null.tokens.shape == (2, text.length, 24)
-    cond = asked(text, "a red heart", "a red heart", keep=torch.tensor([True, False]))
+    noise = Noise(5, tuple(range(100)))
+    dropped = [i for i, kept in enumerate(text.kept(noise)) if not kept]
+    assert 3 < len(dropped) < 25
+    cond = asked(text, "a red heart", "a red heart", noise=noise.of([dropped[0] - 1, dropped[0]]))
     assert torch.equal(cond.vector[1], null.vector[0]) and torch.equal(cond.tokens[1], null.tokens[0])
     assert not torch.equal(cond.vector[0], null.vector[0])
     missing = asked(text, None, "", "  ")
@@ -167,9 +171,9 @@ def test_what_fitting_finds():
 def test_data_that_says_nothing_gives_no_road():
     for captions in ([], [None, ""], ["same", "same"]):
         config = fitted(captions)
-        text = config.build()
+        text = config.build(SPACE)
         assert text.roads == Roads() and text({"caption": ["x"]}) == Cond() == text.null(2)
-        assert text.draw(Noise(0)) == {} and not list(text.parameters())
+        assert text.draw(Noise(0), {}) == {} and not list(text.parameters())
 
 
 def test_without_tokens_only_the_vector_is_given():
@@ -178,11 +182,11 @@ def test_without_tokens_only_the_vector_is_given():
 
 
 def test_drawn_as_often_as_seen():
-    text = fitted(["ant"] * 30 + ["bee"] * 10).build()
+    text = fitted(["ant"] * 30 + ["bee"] * 10).build(SPACE)
     noise = Noise(3, tuple(range(2000)))
-    drawn = text.draw(noise)["caption"]
+    drawn = text.draw(noise, {})["caption"]
     assert abs(drawn.count("ant") / 2000 - 0.75) < 0.03 and set(drawn) == {"ant", "bee"}
-    assert text.draw(noise.of([7]))["caption"] == [drawn[7]]
+    assert text.draw(noise.of([7]), {})["caption"] == [drawn[7]]
 
 
 def test_an_encoder_that_looks_ahead_is_refused():
@@ -195,7 +199,7 @@ def test_an_encoder_that_looks_ahead_is_refused():
 def test_through_json_it_is_the_same(text):
     config = TextConfig.model_validate(fitted().model_dump(mode="json"))
     assert config == fitted()
-    again = config.build().eval()
+    again = config.build(SPACE).eval()
     again.load_state_dict(text.state_dict())
     assert torch.equal(asked(again, "a new heart").tokens, asked(text, "a new heart").tokens)
 
@@ -216,7 +220,7 @@ def test_bfloat16_stays_near_float32():
 
 def test_every_weight_learns():
     torch.manual_seed(0)
-    text = fitted().build()
+    text = fitted().build(SPACE)
     net = ConvolutionalConfig(widths=(8, 16), down=(1, 1), up=(1, 0), attention=1, head=8).build(
         Space((8, 8), 1), text.roads
     )
@@ -224,7 +228,7 @@ def test_every_weight_learns():
     optimiser = torch.optim.SGD(nets.parameters(), 0.3)
     for _ in range(8):  # projections start at zero: what feeds them waits a step each
         optimiser.zero_grad()
-        cond = text({"caption": [*CAPTIONS, None]}, torch.tensor([True, True, True, False, True]))
+        cond = text({"caption": [*CAPTIONS, None]}, Noise(0, tuple(range(5))))
         batch = Batch(torch.randn(5, 1, 8, 8), cond=cond)
         draws = Flow().draws({}, batch, "main", Noise(0, tuple(range(5))))
         Flow().loss({"net": net}, batch, draws, "main")[0].backward()

@@ -163,7 +163,7 @@ def test_data_without_labels_is_learned_without(tmp_path):
 def test_the_critic_does_not_teach_the_condition():
     """The embedding learns by what the generator makes of it; a critic that moved it would be moved to be deceived."""
     torch.manual_seed(0)
-    label = LabelConfig(labels=(("a", 1), ("b", 1)), width=4).build()
+    label = LabelConfig(labels=(("a", 1), ("b", 1)), width=4).build(Space((8, 8), 1))
     critic = CriticConfig(width=8).build(Space((8, 8), 1), label.roads)
     deaf = GeneratorConfig(latent=8, width=8).build(Space((8, 8), 1), Roads())
     maker = GeneratorConfig(latent=8, width=8).build(Space((8, 8), 1), label.roads)

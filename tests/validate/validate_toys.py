@@ -14,7 +14,7 @@ from torch import nn
 
 from genus.codecs.bytes import Bytes
 from genus.codecs.pixels import Pixels
-from genus.core import Batch, Cond, LogProb, Noise, Space
+from genus.core import Batch, LogProb, Noise, Space
 from genus.data.dataset import Dataset, Item, Record
 from genus.data.packed import PackedConfig
 from genus.data.stacked import StackedConfig
@@ -56,8 +56,9 @@ class Toy:
         self.asked.append((noise.samples, fields))
         return [self.make(i) for i in noise.samples]
 
-    def condition(self, fields: Any, batch: int) -> Cond:
-        return Cond()
+    def log_prob(self, batch: Batch, noise: Noise) -> LogProb:
+        found: LogProb = self.objective.log_prob(self.nets, batch, noise)
+        return found
 
 
 def prose(seed: int, words: int = 120) -> str:

@@ -83,23 +83,28 @@ def unhidden(picture: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 @final
 class PixelsConfig(CodecConfig):
-    """height, width, channels: None finds them in the data; `largest` bounds a side that was found."""
+    """height, width, channels: None finds them in the data; `largest` bounds a side that was found, which is then
+    divided by `shrink`.
+    """
 
     kind: Literal["codecs.pixels"] = "codecs.pixels"
     height: int | None = Field(None, ge=4, le=1024)
     width: int | None = Field(None, ge=4, le=1024)
     channels: Literal[1, 3, 4] | None = None
     largest: int = Field(64, ge=4, le=1024)
+    shrink: int = Field(1, ge=1, le=64)
 
     def fit(self, media: Callable[[], Iterator[Any]]) -> Codec:
-        """The commonest size among the first thousand pictures, made no larger than `largest`; the richest mode."""
+        """The commonest size among the first thousand pictures, made no larger than `largest`, and smaller by `shrink`;
+        the commonest mode.
+        """
         shapes = Counter(tuple(picture.shape) for picture in islice(media(), 1000))
         if not shapes:
             raise GenusError("there is no picture to train on; collect some, or loosen the rules of clean")
         (height, width), times = Counter({s[:2]: n for s, n in shapes.items()}).most_common(1)[0]
         if times < shapes.total() / 2:  # no common size: a square
             height = width = min(min(s[:2]) for s in shapes)
-        scale = min(1.0, self.largest / max(height, width))
+        scale = min(1.0, self.largest / max(height, width)) / self.shrink
         found = (max(4, round(height * scale)), max(4, round(width * scale)))
         modes = Counter({s[2]: 0 for s in shapes})
         for shape, n in shapes.items():

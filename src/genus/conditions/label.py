@@ -12,7 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from genus.core import Cond, Conditioner, ConditionerConfig, Noise, Roads
+from genus.core import Cond, Conditioner, ConditionerConfig, Noise, Roads, Space
 from genus.errors import UsageError
 
 
@@ -30,18 +30,26 @@ class Label(Conditioner):
             self.embedding = nn.Embedding(len(self.index) + 1, config.width)
             nn.init.normal_(self.embedding.weight, std=config.width**-0.5)
 
-    def forward(self, fields: Mapping[str, Sequence[Any]], keep: Tensor | None = None) -> Cond:
-        """Vectors [B, width]; a missing label (None) or one not kept is the null."""
+    def forward(self, fields: Mapping[str, Sequence[Any]], noise: Noise | None = None) -> Cond:
+        """Vectors [B, width]; a missing label (None) or one that is dropped is the null."""
         if not self.index:
             return Cond()
+        ids, kept = self.chosen(fields), self.kept(noise)
+        ids = torch.where(ids < 0, len(self.index), ids)
+        if kept is not None:
+            ids = torch.where(kept.to(ids.device), ids, len(self.index))
+        return Cond(vector=self.embedding(ids))
+
+    def chosen(self, fields: Mapping[str, Sequence[Any]]) -> Tensor:
+        """[B] long: places among the known labels, -1 for None. Raises `UsageError` for one that is not known."""
         if self.field not in fields:
             raise UsageError(f"this model is asked by {self.field!r}; given: {', '.join(fields) or 'nothing'}")
-        null = len(self.index)
-        ids = torch.tensor([null if label is None else self._id(str(label)) for label in fields[self.field]])
-        ids = ids.to(self.embedding.weight.device)
-        if keep is not None:
-            ids = torch.where(keep.to(ids.device), ids, null)
-        return Cond(vector=self.embedding(ids))
+        ids = [-1 if label is None else self._id(str(label)) for label in fields[self.field]]
+        return torch.tensor(ids, device=self.embedding.weight.device)
+
+    def every(self) -> Cond:
+        """Vectors [K, width] of the known labels."""
+        return Cond(vector=self.embedding.weight[:-1])
 
     def _id(self, label: str) -> int:
         if label not in self.index:
@@ -56,10 +64,10 @@ class Label(Conditioner):
         ids = torch.full((batch,), len(self.index), device=self.embedding.weight.device)
         return Cond(vector=self.embedding(ids))
 
-    def draw(self, noise: Noise) -> dict[str, list[Any]]:
-        """Labels as often as in the training data."""
-        if not self.index:
-            return {}
+    def draw(self, noise: Noise, asked: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+        """Labels as often as in the training data, where nothing was asked."""
+        if not self.index or asked:
+            return dict(asked)
         names = list(self.index)
         at = (noise.uniform(0) * self.counts[-1]).tolist()
         return {self.field: [names[bisect(self.counts, u)] for u in at]}
@@ -95,6 +103,6 @@ class LabelConfig(ConditionerConfig):
         said = fields.get(self.field)
         return dict(fields) if not seen or said is None or str(said) in seen else {**fields, self.field: None}
 
-    def build(self) -> Label:
+    def build(self, space: Space) -> Label:
         """The module, its weights at their start."""
         return Label(self)

@@ -51,8 +51,8 @@ class Text(Conditioner):
         self.whole = nn.Linear(width, width)
         self.nothing = nn.Parameter(torch.randn(2, width))  # the null's vector and its one token
 
-    def forward(self, fields: Mapping[str, Sequence[Any]], keep: Tensor | None = None) -> Cond:
-        """See the class; a text that is missing, empty or not kept is the null, one that is too long is cut."""
+    def forward(self, fields: Mapping[str, Sequence[Any]], noise: Noise | None = None) -> Cond:
+        """See the class; a text that is missing, empty or dropped is the null, one that is too long is cut."""
         if self.pairs is None:
             return Cond()
         columns = [fields[name] for name in self.reads if name in fields]
@@ -62,7 +62,8 @@ class Text(Conditioner):
         device = self.nothing.device
         vector, tokens = self.read([text or "" for text in texts])
         given = torch.tensor([text is not None for text in texts], device=device)
-        given = given if keep is None else given & keep.to(device)
+        kept = self.kept(noise)
+        given = given if kept is None else given & kept.to(device)
         vector = torch.where(given[:, None], vector, self.nothing[0])
         if self.roads.tokens is None:
             return Cond(vector=vector)
@@ -104,10 +105,10 @@ class Text(Conditioner):
         """The null's tokens, [length, width]: one and padding."""
         return F.pad(self.nothing[1:], (0, 0, 0, self.length - 1))
 
-    def draw(self, noise: Noise) -> dict[str, list[Any]]:
-        """Captions of the training data, as often as they occur there."""
-        if not self.known:
-            return {}
+    def draw(self, noise: Noise, asked: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+        """Captions of the training data, as often as they occur there, where nothing was asked."""
+        if not self.known or asked:
+            return dict(asked)
         at = (noise.uniform(0) * self.counts[-1]).tolist()
         return {self.reads[0]: [self.known[bisect(self.counts, u)] for u in at]}
 
@@ -169,6 +170,6 @@ class TextConfig(ConditionerConfig):
         length = min(self.most, -(-longest // 8) * 8)
         return self.but(definition=pairs.definition, length=length, captions=tuple(sorted(some)))
 
-    def build(self) -> Text:
+    def build(self, space: Space) -> Text:
         """The module, its weights at their start."""
         return Text(self)

@@ -18,6 +18,8 @@ torch-free roots (errors, parts); knows no family, medium or stage.
 from __future__ import annotations
 
 from genus.core.contracts import (
+    Borrowing,
+    Choices,
     Codec,
     CodecConfig,
     Conditioner,
@@ -43,6 +45,8 @@ from genus.core.words import Batch, Cond, Known, Roads, Space
 
 __all__ = [
     "Batch",
+    "Borrowing",
+    "Choices",
     "Codec",
     "CodecConfig",
     "Cond",

@@ -45,12 +45,21 @@ class Codec(Protocol):
         """Write what a configuration cannot hold (a vocabulary, weights) and return the resolved configuration."""
 
 
-class CodecConfig(Part, ABC):
-    """What a recipe says of a codec."""
+class Borrowing(Part, ABC):
+    """A part that may use the models of earlier phases. Most do not, and say nothing of it."""
 
     def after(self, earlier: Mapping[str, Path]) -> Self:
-        """Told in which folders the models of earlier phases lie, by name: for a codec that is one of them."""
+        """Told in which folders these models lie, by the names of their phases."""
         return self
+
+    @property
+    def borrowed(self) -> Mapping[str, Path]:
+        """The folders of those that a run is to keep copies of, so that it is whole by itself."""
+        return {}
+
+
+class CodecConfig(Borrowing):
+    """What a recipe says of a codec. One that is a model writes it itself (`Codec.save`)."""
 
     @abstractmethod
     def fit(self, media: Callable[[], Iterator[Any]]) -> Codec:
@@ -63,7 +72,7 @@ class CodecConfig(Part, ABC):
         """The codec that `save(folder)` returned this configuration for."""
 
 
-class ConditionerConfig(Part, ABC):
+class ConditionerConfig(Borrowing):
     """What a recipe says of a conditioner."""
 
     @property
@@ -80,32 +89,60 @@ class ConditionerConfig(Part, ABC):
         return dict(fields)
 
     @abstractmethod
-    def build(self) -> Conditioner:
-        """The module, its weights at their start."""
+    def build(self, space: Space) -> Conditioner:
+        """The module, its weights at their start. space: of the x that is conditioned."""
 
 
 class Conditioner(nn.Module, ABC):
-    """Record fields -> Cond. Owns the dropout that classifier-free guidance needs, and the null it leaves."""
+    """Record fields -> Cond. Owns the dropout that classifier-free guidance needs, and the null it leaves.
+
+    sees: the field that is the item itself in training, for a condition that is made of it.
+    """
 
     dropout: float = 0.0
     roads: Roads
+    sees: str | None = None
+
+    @property
+    def takes(self) -> bool:
+        """Whether anything can be asked of it: data that tells no items apart gives nothing to ask for."""
+        return self.roads != Roads()
+
+    def kept(self, noise: Noise | None) -> Tensor | None:
+        """[B] bool, the samples whose condition dropout leaves; None: all of them.
+
+        The larger the dropout, the more samples, and all that a smaller one drops are among them.
+        """
+        if noise is None or self.dropout == 0:
+            return None
+        return noise.child("drop condition").uniform(0) >= self.dropout
 
     @abstractmethod
-    def forward(self, fields: Mapping[str, Sequence[Any]], keep: Tensor | None = None) -> Cond:
-        """The condition of each sample; where `keep` ([B] bool) is false, the null. None keeps all.
+    def forward(self, fields: Mapping[str, Sequence[Any]], noise: Noise | None = None) -> Cond:
+        """The condition of each sample. noise: of a training step, for dropout and all else that blurs; None: nothing
+        is dropped or blurred.
 
-        A field that is absent gives the null; a value never seen in training is a `UsageError` that lists the known.
+        A value that is None gives the null; one never seen in training is a `UsageError` that lists the known.
         """
 
     @abstractmethod
     def null(self, batch: int) -> Cond:
-        """What the network was shown where the condition was dropped."""
+        """What the network was shown where the condition was dropped; a road that is never dropped is left out."""
 
-    def draw(self, noise: Noise) -> dict[str, list[Any]]:
-        """Fields for samples of which nothing was asked: drawn as in the training data where that is known, else
-        none.
-        """
-        return {}
+    def draw(self, noise: Noise, asked: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+        """What was asked, completed: where nothing was, as in the training data if that is known."""
+        return dict(asked)
+
+
+@runtime_checkable
+class Choices(Protocol):
+    """A conditioner of a few known values, which can be told apart."""
+
+    def chosen(self, fields: Mapping[str, Sequence[Any]]) -> Tensor:
+        """[B] long: which value each sample has, -1 for none."""
+
+    def every(self) -> Cond:
+        """All values in order, as one batch."""
 
 
 class State(ABC):  # noqa: B024  (opaque: it has no method that a sampler may call)
@@ -275,15 +312,27 @@ class Sampler(Part, ABC):
         return x
 
 
-class Wrap(Part, ABC):
+class Wrap(Borrowing):
     """Predictor -> Predictor: guidance, thresholding, a watermark on logits."""
 
     #: (name, field): what a user turns by name when generating, and the field it sets.
     knob: ClassVar[tuple[str, str] | None] = None
 
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The fields that it can be asked by."""
+        return ()
+
     @abstractmethod
-    def __call__(self, predict: Predictor, null: Callable[[int], Cond] | None) -> Predictor:
-        """`null(batch)` gives the conditioner's null, or is None where nothing is conditioned."""
+    def __call__(
+        self,
+        predict: Predictor,
+        null: Callable[[int], Cond] | None,
+        fields: Mapping[str, Sequence[Any]] | None = None,
+    ) -> Predictor:
+        """`null(batch)` gives the conditioner's null, or is None where nothing is conditioned. fields: asked of the
+        samples that will be drawn, if any are.
+        """
 
 
 class Source(ABC):

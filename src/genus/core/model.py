@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
 
-from genus.core.contracts import Codec, Conditioner, Objective, Predictor, Sampler, Wrap
+from genus.core.contracts import Codec, Conditioner, LogProb, Objective, Predictor, Sampler, Wrap
 from genus.core.noise import Noise
-from genus.core.words import Cond, Known, Roads, Space
-from genus.errors import UsageError
+from genus.core.words import Batch, Cond, Known, Space
+from genus.errors import NoLikelihood, UsageError
 
 
 @final
@@ -37,21 +37,48 @@ class Model:
         assert found is None or isinstance(found, Conditioner)
         return found
 
-    def condition(self, fields: Mapping[str, Sequence[Any]], batch: int) -> Cond:
-        """Record fields -> Cond; where no field is given, the null; unconditional models take none."""
-        if self.conditioner is None:
+    def condition(
+        self,
+        fields: Mapping[str, Sequence[Any]],
+        batch: int,
+        x: Tensor | None = None,
+        noise: Noise | None = None,
+    ) -> Cond:
+        """Record fields -> Cond; where no field is given, the null; unconditional models take none.
+
+        x: the items, for a conditioner that sees them. noise: of a training step.
+        """
+        conditioner = self.conditioner
+        if conditioner is None:
             return Cond()
-        cond: Cond = self.conditioner(fields) if fields else self.conditioner.null(batch)
+        if conditioner.sees is not None and x is not None and conditioner.sees not in fields:
+            fields = {**fields, conditioner.sees: self.codec.decode(x)}
+        cond: Cond = conditioner(fields, noise) if fields else conditioner.null(batch)
         return cond
 
-    def predictor(self, knobs: Mapping[str, Any] | None = None) -> tuple[Predictor, dict[str, Any]]:
+    def predictor(
+        self, knobs: Mapping[str, Any] | None = None, fields: Mapping[str, Sequence[Any]] | None = None
+    ) -> tuple[Predictor, dict[str, Any]]:
         """The objective's predictor inside its wraps, first wrap innermost; and the knobs that no wrap has."""
         predict, rest = self.objective.predictor(self.nets), dict(knobs or {})
         for wrap in self.wraps:
             if wrap.knob is not None and wrap.knob[0] in rest:
                 wrap = wrap.but(**{wrap.knob[1]: rest.pop(wrap.knob[0])})
-            predict = wrap(predict, self.conditioner.null if self.conditioner is not None else None)
+            predict = wrap(predict, self.conditioner.null if self.conditioner is not None else None, fields)
         return predict, rest
+
+    def log_prob(self, batch: Batch, noise: Noise) -> LogProb:
+        """log p(x | fields of the batch). Raises `NoLikelihood` with the reason."""
+        if self.conditioner is not None and self.conditioner.sees is not None:
+            raise NoLikelihood("this model draws x from what an earlier phase drew, so it has no p(x) of its own")
+        ready = replace(batch, cond=self.condition(batch.fields, len(batch)))
+        return self.objective.log_prob(self.nets, ready, noise)
+
+    @property
+    def takes(self) -> bool:
+        """Whether a field may be asked for."""
+        told = self.conditioner is not None and self.conditioner.takes
+        return told or any(self.prompt in wrap.reads for wrap in self.wraps)
 
     def ask(self, prompt: str | None, batch: int) -> tuple[dict[str, list[Any]], Known | None]:
         """A prompt as (fields, known cells) for `batch` samples. Raises `UsageError` if the model takes none."""
@@ -60,7 +87,7 @@ class Model:
         if self.prompt == "none":
             raise UsageError(f"this model takes no prompt (given: {prompt!r}); leave it out")
         if self.prompt != "prefix":
-            if self.conditioner is None or self.conditioner.roads == Roads():
+            if not self.takes:
                 raise UsageError(
                     f"the training data had no {self.prompt} to tell items apart, so nothing can be asked for "
                     f"(given: {prompt!r}); leave it out"
@@ -73,7 +100,7 @@ class Model:
 
     def plain(self, prompt: str | None, batch: int) -> dict[str, list[Any]]:
         """Fields that say the prompt, or that nothing is asked: unlike none at all, for which some would be drawn."""
-        if prompt is None and self.conditioner is not None and self.conditioner.roads != Roads():
+        if prompt is None and self.conditioner is not None and self.conditioner.takes:
             return {self.prompt: [None] * batch}
         return self.ask(prompt, batch)[0]
 
@@ -105,12 +132,18 @@ class Model:
         UsageError.
         """
         self.nets.eval()
-        predict, rest = self.predictor(knobs)
+        fields, conditioner = dict(fields or {}), self.conditioner
+        predict, rest = self.predictor(knobs, fields)
         draw = self.sampler.but(**rest) if rest else self.sampler
-        if not fields and self.conditioner is not None:
-            fields = self.conditioner.draw(noise.child("condition"))
+        if conditioner is not None:
+            if known is not None and conditioner.sees is not None and conditioner.sees not in fields:
+                raise UsageError(
+                    "this model draws x from what an earlier phase drew, and that one is not told what is given; "
+                    f"say {conditioner.sees!r} too, or ask without an item to start from"
+                )
+            fields = conditioner.draw(noise.child("condition"), fields)
         with torch.no_grad():
-            cond = self.condition(fields or {}, len(noise))
+            cond = self.condition(fields, len(noise))
             yield from draw.stream(predict, self.space, cond, noise, known)
 
     def generate(

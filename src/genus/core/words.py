@@ -56,9 +56,17 @@ class Cond:
         return Cond(*(None if v is None else f(v) for v in (self.vector, self.tokens, self.grid)))
 
     def join(self, other: Cond) -> Cond:
-        """Two conditions as one batch, this one first: how guidance runs condition and null in one pass."""
+        """Two conditions as one batch, this one first: how guidance runs condition and null in one pass.
+
+        A road that the other leaves out is as here.
+        """
         pairs = ((self.vector, other.vector), (self.tokens, other.tokens), (self.grid, other.grid))
-        return Cond(*(None if a is None or b is None else torch.cat([a, b]) for a, b in pairs))
+        return Cond(*(None if a is None else torch.cat([a, a if b is None else b]) for a, b in pairs))
+
+    @property
+    def empty(self) -> bool:
+        """Nothing is said on any road."""
+        return self.vector is None and self.tokens is None and self.grid is None
 
 
 @final

@@ -6,25 +6,19 @@ workers or another batch size changes nothing about which sample comes when.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from abc import abstractmethod
+from collections.abc import Iterator
 from functools import lru_cache
-from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
-from genus.core import Batch, Codec, Source, Space
+from genus.core import Batch, Borrowing, Codec, Source, Space
 from genus.data.cache import Cache
-from genus.parts import Part
 
 
-class SourceConfig(Part, ABC):
+class SourceConfig(Borrowing):
     """Reads an encoded split as batches."""
-
-    def after(self, earlier: Mapping[str, Path]) -> Self:
-        """Told in which folders the models of earlier phases lie, by name: for a source that draws from one."""
-        return self
 
     def judged(self, cache: Cache, codec: Codec, batch: int) -> Iterator[Batch]:
         """What training is judged by, of the held-out split: each of its cells once."""

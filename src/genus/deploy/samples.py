@@ -6,6 +6,7 @@ Sample `index` of `seed` is the same whatever is drawn beside it, so drawing in 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -42,8 +43,11 @@ class Generated:
 
 def maker(run: Run) -> Maker:
     """The facts that all samples of this run share; reads the weights once, for their digest."""
-    learned = [run.path / name for name in ("tokenizer.json", "codec/model.safetensors")]  # by a codec, if it did
-    vocabulary = next((path for path in learned if path.is_file()), None)
+    beside = [run.path / name for name in ("tokenizer.json", "codec/model.safetensors")]  # by a codec, if it learned
+    beside += sorted(run.path.glob("models/**/model.safetensors"))
+    digests = [files.sha256(path) for path in beside if path.is_file()]
+    if len(digests) > 1:
+        digests = [hashlib.sha256("".join(digests).encode()).hexdigest()]
     return Maker(
         genus=genus.__version__,
         torch=version("torch"),
@@ -53,7 +57,7 @@ def maker(run: Run) -> Maker:
         medium=run.medium,
         weights_sha256=files.sha256(run.path / "model.safetensors"),
         config_sha256=files.sha256(run.path / "config.json"),
-        vocabulary_sha256=None if vocabulary is None else files.sha256(vocabulary),
+        vocabulary_sha256=digests[0] if digests else None,
         data={name: run.data.get(name) for name in ("path", "version", "digest")},
     )
 

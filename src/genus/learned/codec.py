@@ -6,7 +6,6 @@ channel by channel, to mean 0 and standard deviation 1 over training items: the 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -18,10 +17,9 @@ from torch import Tensor
 
 from genus.core import Codec, CodecConfig, Model, Nets, Space
 from genus.errors import UsageError
+from genus.learned.borrowed import CALIBRATED, calibration, fingerprint, lent, told
 from genus.recipe import Phase
-from genus.run import load_model, save
-
-CALIBRATED = 512  # items, at most, that the calibration looks at
+from genus.run import save
 
 
 @runtime_checkable
@@ -104,33 +102,20 @@ class LearnedConfig(CodecConfig):
         """Told where the models of earlier phases lie. Raises `UsageError` if its own is not among them."""
         if self.place is not None:
             return self
-        if self.phase not in earlier:
-            known = ", ".join(earlier) or "none"
-            raise UsageError(f"{self.kind} takes the model of phase {self.phase!r}; phases before this one: {known}")
-        return self.but(place=str(earlier[self.phase]))
+        return self.but(place=told(self.kind, self.phase, earlier))
 
     def fit(self, media: Callable[[], Iterator[Any]]) -> Codec:
         """The earlier model with its calibration."""
         assert self.place is not None, "a learned codec is told where its model lies"
-        model, phase = load_model(Path(self.place))
+        model, phase = lent(self.place)
         codec = Learned(model, phase, self)
         if codec.space.vocab is not None or self.scale:
             return codec
         seen = list(islice(media(), CALIBRATED))
-        codes = torch.cat([torch.stack(codec.encode(seen[i : i + 64])).float() for i in range(0, len(seen), 64)])
-        cells = codes.movedim(1, 0).flatten(1)
-        found = self.but(shift=tuple(cells.mean(1).tolist()), scale=tuple(cells.std(1).clamp(min=1e-4).tolist()))
-        return Learned(model, phase, found)
+        shift, scale = calibration(codec.encode(seen[i : i + 64]) for i in range(0, len(seen), 64))
+        return Learned(model, phase, self.but(shift=shift, scale=scale))
 
     def load(self, folder: Path) -> Codec:
         """What `save(folder)` wrote."""
-        model, phase = load_model(folder / "codec")
+        model, phase = lent(folder / "codec")
         return Learned(model, phase, self)
-
-
-def fingerprint(model: Model) -> str:
-    """Of the weights: what tells two codecs of one configuration apart."""
-    digest = hashlib.sha256()
-    for name, value in sorted(model.nets.state_dict().items()):
-        digest.update(name.encode() + value.detach().float().cpu().numpy().tobytes())
-    return digest.hexdigest()

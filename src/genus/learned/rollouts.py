@@ -26,7 +26,7 @@ from genus.data.cache import Cache
 from genus.data.source import SourceConfig, order
 from genus.data.stacked import StackedConfig
 from genus.errors import UsageError
-from genus.run import load_model
+from genus.learned.borrowed import lent, told
 
 KEY = Noise(0).child("rollouts").key
 PIECE = 64  # samples drawn together
@@ -68,10 +68,7 @@ class RolloutsConfig(SourceConfig):
 
     def after(self, earlier: Mapping[str, Path]) -> Self:
         """Told where the models of earlier phases lie. Raises `UsageError` if its own is not among them."""
-        if self.phase not in earlier:
-            known = ", ".join(earlier) or "none"
-            raise UsageError(f"{self.kind} draws from phase {self.phase!r}; phases before this one: {known}")
-        return self.but(place=str(earlier[self.phase]))
+        return self.but(place=told(self.kind, self.phase, earlier))
 
     def space(self, space: Space) -> Space:
         """The codec's own."""
@@ -100,7 +97,11 @@ class RolloutsConfig(SourceConfig):
     @cached_property
     def _drawn(self) -> tuple[Tensor, dict[str, list[Any]]]:
         assert self.place is not None, "rollouts are told where the model lies that draws them"
-        model, _ = load_model(Path(self.place))
+        model, _ = lent(self.place)
+        if model.conditioner is not None and model.conditioner.sees is not None:
+            raise UsageError(
+                f"{self.kind}: phase {self.phase!r} draws from an earlier drawing, which pairs do not hold"
+            )
         said = json.dumps({"number": self.number + self.held, "knobs": self.knobs}, sort_keys=True)
         path = Path(self.place) / "rollouts.safetensors"
         if not path.is_file() or _told(path).get("said") != said:
@@ -108,7 +109,7 @@ class RolloutsConfig(SourceConfig):
             fields: dict[str, list[Any]] = {}
             for start in range(0, total, PIECE):
                 noise = Noise(KEY, tuple(range(start, min(start + PIECE, total))))
-                drawn = model.conditioner.draw(noise.child("condition")) if model.conditioner is not None else {}
+                drawn = model.conditioner.draw(noise.child("condition"), {}) if model.conditioner is not None else {}
                 for name, column in drawn.items():
                     fields.setdefault(name, []).extend(column)
                 *_, x = model.stream(noise, drawn, **self.knobs)

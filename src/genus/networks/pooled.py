@@ -22,7 +22,7 @@ MOST = 8  # patches a side, at most, where no size of them is given
 
 @final
 class Pooled(Network):
-    """x float [B, C, *dims] -> [B, D], D the width of the condition's vector. Time and condition are not read."""
+    """x float [B, C, *dims] -> [B, D], D the width of the condition's vector, which itself is not read."""
 
     def __init__(self, config: PooledConfig, space: Space, roads: Roads) -> None:
         super().__init__()
@@ -43,14 +43,14 @@ class Pooled(Network):
         """See the class."""
         dims = tuple(-(-d // self.patch) for d in x.shape[2:])
         h = self.enter(cut(x.to(self.enter.weight.dtype), self.patch))  # [B, N, width]
-        said = self.inside(h.mT.reshape(len(h), -1, *dims)).flatten(2).mT.to(h.dtype)
+        said = self.inside(h.mT.reshape(len(h), -1, *dims), t).flatten(2).mT.to(h.dtype)
         vector: Tensor = self.leave(F.rms_norm(h + said, h.shape[-1:]).mean(1))
         return vector
 
 
 @final
 class PooledConfig(NetworkConfig):
-    """inside: a network without time, over patches of `patch` cells a side as vectors of `width`.
+    """inside: a network, timed if x is seen at times, over patches of `patch` cells a side as vectors of `width`.
 
     patch: None: the least that leaves 8 patches a side.
     """

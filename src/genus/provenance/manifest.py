@@ -26,7 +26,8 @@ class Maker:
     """What made it: the same for all samples of a run.
 
     run, run_path: name and folder of the run. weights_sha256, config_sha256: of model.safetensors and config.json;
-    vocabulary_sha256: of tokenizer.json, where there is one. data: path, version and digest of what was trained on.
+    vocabulary_sha256: of what was learned beside these (tokenizer.json, a codec, earlier phases' models), of the one
+    file or of the digests of several. data: path, version and digest of what was trained on.
     """
 
     genus: str

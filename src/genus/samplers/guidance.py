@@ -6,9 +6,9 @@ For clean x and for logits alike. Condition and null run as one doubled batch, s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from pydantic import Field
@@ -28,12 +28,14 @@ class Guidance(Wrap):
     start: float = Field(0.0, ge=0, le=1)
     stop: float = Field(1.0, ge=0, le=1)
 
-    def __call__(self, predict: Predictor, null: Callable[[int], Cond] | None) -> Predictor:
+    def __call__(
+        self,
+        predict: Predictor,
+        null: Callable[[int], Cond] | None,
+        fields: Mapping[str, Sequence[Any]] | None = None,
+    ) -> Predictor:
         """The guided predictor; `predict` itself where there is nothing to guide by."""
-        if self.scale == 1 or null is None:
-            return predict
-        nothing = null(1)
-        if nothing.vector is None and nothing.tokens is None and nothing.grid is None:
+        if self.scale == 1 or null is None or null(1).empty:
             return predict
         return Guided(self, predict, null)
 

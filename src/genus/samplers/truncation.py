@@ -8,9 +8,9 @@ is a function of the weights, so nothing has to be remembered while training. Kn
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, final, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, final, runtime_checkable
 
 import torch
 from pydantic import Field
@@ -41,7 +41,12 @@ class Truncation(Wrap):
     kind: Literal["samplers.truncation"] = "samplers.truncation"
     psi: float = Field(1.0, ge=0, le=2)
 
-    def __call__(self, predict: Predictor, null: Callable[[int], Cond] | None) -> Predictor:
+    def __call__(
+        self,
+        predict: Predictor,
+        null: Callable[[int], Cond] | None,
+        fields: Mapping[str, Sequence[Any]] | None = None,
+    ) -> Predictor:
         """The truncated predictor; `predict` itself at psi 1. Raises `UsageError` where there are no styles."""
         if self.psi == 1:
             return predict

@@ -97,12 +97,8 @@ class Loop:
 
     def pass_(self, batch: Batch, turn: str, noise: Noise, progress: float) -> tuple[Tensor, Metrics]:
         """Loss of one micro-batch at this part of the run, its condition computed once."""
-        conditioner = self.model.conditioner
-        if conditioner is not None:
-            keep = None
-            if self.model.nets.training and conditioner.dropout > 0:
-                keep = noise.child("drop condition").uniform(0) >= conditioner.dropout
-            batch = replace(batch, cond=conditioner(batch.fields, keep))
+        told = noise if self.model.nets.training else None
+        batch = replace(batch, cond=self.model.condition(batch.fields, len(batch), batch.x, told))
         draws = self.model.objective.at(progress).draws(self.model.nets, batch, turn, noise)
         moved = {name: value.to(self.device) for name, value in draws.items()}
         # What the loss does not read stays outside: compiled code must not depend on ids or labels.

@@ -209,7 +209,7 @@ def _phase(
         else:
             codec = phase.codec.after(earlier).fit(corpus.media)
             conditioner = None if phase.conditioner is None else phase.conditioner.fit(corpus.fields)
-        phase = phase.but(codec=codec.save(stored.parent), conditioner=conditioner)
+        phase = phase.but(codec=codec.save(stored.parent), conditioner=conditioner).after(earlier)
         plan = Plan(phase)
     train = corpus.cache("train", codec, plan.phase.codec, plan.phase.conditioner)
     split = "val" if corpus.dataset.count("status = 'kept' AND split = 'val'") else "train"
@@ -223,7 +223,7 @@ def _phase(
             files.write_json(stored, plan.json())
     if confirm is None:
         return plan.forecast
-    phase, precision = plan.phase, torch.bfloat16 if plan.precision == "bf16" else torch.float32
+    phase, precision = plan.phase.after(earlier), torch.bfloat16 if plan.precision == "bf16" else torch.float32
     torch.manual_seed(phase.training.seed)
     model = assemble(phase, codec, prompt)
     if begun is not None:

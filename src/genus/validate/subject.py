@@ -119,9 +119,7 @@ class Subject:
         self.model.nets.eval()
         with torch.inference_mode():
             for part in self.source.once(cache, self.model.codec, batch):
-                ready = replace(part, cond=self.model.condition(part.fields, len(part)))
-                noise = Noise(self.seed, tuple(range(done, done + len(part))))
-                said = self.model.objective.log_prob(self.model.nets, ready, noise)
+                said = self.model.log_prob(part, Noise(self.seed, tuple(range(done, done + len(part)))))
                 exact &= said.exact
                 np.add.at(totals, [int(i) for i in part.ids], -said.nats.double().numpy())
                 done += len(part)
