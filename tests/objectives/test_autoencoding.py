@@ -242,9 +242,20 @@ def test_what_is_drawn_is_judged_too():
     x, said, drawn = seen
     assert torch.equal(x, edges(4)) and said.shape == drawn.shape == x.shape and not torch.allclose(said, drawn)
     z = objective.draws(found, Batch(x), "main", Noise(5, (0, 1, 2, 3)))["z"]
-    torch.testing.assert_close(drawn, objective.predictor(found)(z))
+    torch.testing.assert_close(drawn, objective.predictor(found)(z).clamp(-1, 1))
     with pytest.raises(UsageError, match="draws nothing by itself"):
         objective.draws(judged(RoundedConfig(levels=(4, 4))), Batch(x), "main", Noise(0, (0,)))
+
+
+def test_the_critic_sees_pictures_as_they_will_be():
+    """Likelihood puts black below -1, by which no critic is to know a reconstruction."""
+    found = judged()
+    nn.init.normal_(found["net"].leave, std=3.0)
+    seen = []
+    found["critic"].regard = lambda x, regard=found["critic"].regard: seen.append(x.detach()) or regard(x)
+    for turn in BOTH.turns:
+        gradients(found, BOTH, turn.name)
+    assert len(seen) == 5 and all(x.abs().max() <= 1 for x in seen)
 
 
 def test_the_codebook_does_not_hear_the_critics_turn():

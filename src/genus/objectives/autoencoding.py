@@ -168,14 +168,14 @@ class Autoencoding(Objective):
         if self._judged and torch.is_grad_enabled():
             made = outputs(net, z, draws)
             said = made[:, : x.shape[1]]
-            terms = self._terms(critic(nets), x, torch.split(made, x.shape[1], dim=1))
+            terms = self._terms(critic(nets), x, torch.split(shown(net, made), x.shape[1], dim=1))
         else:
             made = said = net.decode(z)
         nats = nats_of(x, said, net.spread, net.space.grain).flatten(1).mean(1)
         weight = torch.ones_like(nats) if batch.weight is None else batch.weight
         cost = cost / net.space.cells
         loss = ((balanced(made, nats, terms) + self.beta * cost) * weight).mean()
-        error = (said - x).square().mean()
+        error = (shown(net, said) - x).square().mean()
         return loss, {
             "loss": loss.detach(),
             "x": nats.mean().detach(),
@@ -187,14 +187,14 @@ class Autoencoding(Objective):
     def _terms(self, judge: Critic, x: Tensor, fakes: Sequence[Tensor]) -> list[Term]:
         """What the critic asks of the reconstructions, which come first, and of what was drawn."""
         with torch.no_grad():
-            real, shown = judge.regard(x)
+            real, seen = judge.regard(x)
         said = [judge.regard(fake) for fake in fakes]
         terms = []
         if self.adversarial > 0:
             each = torch.stack([towards(self.game, score, real) for score, _ in said]).mean(0)
             terms.append(Term("adversarial", each, self.adversarial))
         if self.perceptual > 0:
-            terms.append(Term("perceptual", unlike(said[0][1], shown), self.perceptual))
+            terms.append(Term("perceptual", unlike(said[0][1], seen), self.perceptual))
         return terms
 
     def _critics(self, judge: Critic, net: Coder, x: Tensor, draws: Draws, turn: str) -> tuple[Tensor, Metrics]:
@@ -203,7 +203,7 @@ class Autoencoding(Objective):
             x = x.detach().requires_grad_()
             return 0.5 * self.every * self.r1 * steepness(judge.regard(x)[0], x), {}
         with torch.no_grad():
-            made = outputs(net, unheard(net, net.encode(x), last(draws["e"])), draws)
+            made = shown(net, outputs(net, unheard(net, net.encode(x), last(draws["e"])), draws))
         fakes = torch.split(made, x.shape[1], dim=1)
         real, scores = judge.regard(x)[0], [judge.regard(fake)[0] for fake in fakes]
         each = torch.stack([against(self.game, real, score) for score in scores]).mean(0)
@@ -264,6 +264,11 @@ def outputs(net: Coder, z: Tensor, draws: Draws) -> Tensor:
         return net.decode(z)
     both = net.decode(torch.cat([z, last(draws["z"]).to(z)]))
     return torch.cat(both.chunk(2), dim=1)
+
+
+def shown(net: Coder, x: Tensor) -> Tensor:
+    """x as it will be: where the space has a grain, within -1 .. 1. Likelihood lets the decoder say more than that."""
+    return x if net.space.grain is None else x.clamp(-1, 1)
 
 
 def unheard(net: Coder, h: Tensor, e: Tensor) -> Tensor:
