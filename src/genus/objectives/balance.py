@@ -50,10 +50,10 @@ def balanced(x: Tensor, anchor: Tensor, terms: Sequence[Term]) -> Tensor:
 
 def slope(each: Tensor, x: Tensor) -> Tensor:
     """The gradient of each sample's number [B] by that sample, as x; a constant."""
-    found: Tensor = torch.autograd.grad(each.sum(), x, retain_graph=True)[0]
-    return found
+    return torch.autograd.grad(each.sum(), x, retain_graph=True)[0]
 
 
 def lengths(x: Tensor) -> Tensor:
     """Of each sample, [B]."""
-    return torch.linalg.vector_norm(x.flatten(1).float(), dim=1)
+    length: Tensor = torch.linalg.vector_norm(x.flatten(1).float(), dim=1)
+    return length
