@@ -86,6 +86,23 @@ class TestSettings:
         assert phase.training.betas == (0.8, 0.9)
         assert changed("codec.alphabet=a=b", of="chargpt").phases[-1].codec.alphabet == "a=b"
 
+    def test_fields_that_must_agree_are_set_together(self):
+        settings = ["net.widths=[8,16]", "net.down=[1,1]", "net.up=[1,0]", "net.widths=[16,16]"]
+        for order in (settings, settings[:3][::-1]):
+            net = changed(*order, of="flow").phases[0].nets["net"]
+            assert (len(net.widths), net.down, net.up) == (2, (1, 1), (1, 0))
+        assert changed(*settings, of="flow").phases[0].nets["net"].widths == (16, 16)
+        with pytest.raises(UsageError, match=r"one entry a scale"):
+            changed("net.widths=[8,16]", of="flow")
+
+    def test_sizing_that_is_left_out_stays_out(self):
+        for order in (["flow.sizing=null", "net.kernel=1"], ["net.kernel=1", "flow.sizing=null"]):
+            assert changed(*order, of="flow").phases[0].sizing is None
+
+    def test_a_part_and_a_field_of_it(self):
+        with pytest.raises(UsageError, match=r"net.depth=3.*'pretrain.net=null' replaces all of 'net'"):
+            changed("pretrain.net=null", "net.depth=3")
+
     def test_the_recipe_given_stays_as_it_was(self):
         before = find("gpt").model_dump()
         changed("training.rate=0.5", "net.width=64")

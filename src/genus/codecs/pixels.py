@@ -41,7 +41,7 @@ class Pixels:
     def _fit(self, picture: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         (height, width), channels = self.space.dims, self.space.channels
         if picture.shape == (height, width, channels):
-            return picture.copy()
+            return unhidden(picture)
         picture = picture[:, :, None] if picture.ndim == 2 else picture
         image = Image.fromarray(picture[:, :, 0] if picture.shape[2] == 1 else picture)
         if channels < 4 and image.mode == "RGBA":  # transparency lies on white, as on a page
@@ -52,7 +52,7 @@ class Pixels:
             w, h = scale * width, scale * height
             left, top = (image.width - w) / 2, (image.height - h) / 2
             image = image.resize((width, height), Image.Resampling.LANCZOS, box=(left, top, left + w, top + h))
-        return np.asarray(image).reshape(height, width, channels).copy()
+        return unhidden(np.asarray(image).reshape(height, width, channels))
 
     def like(self, media: Sequence[Any]) -> list[Any]:
         """Pictures at this size and mode."""
@@ -71,6 +71,14 @@ class Pixels:
         """The shape stands in the configuration itself."""
         height, width = self.space.dims
         return PixelsConfig(height=height, width=width, channels=self.space.channels)
+
+
+def unhidden(picture: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """A copy in which what nobody sees is white: files keep any colour under full transparency, and often keep one."""
+    out = picture.copy()
+    if picture.shape[2] == 4:
+        out[out[:, :, 3] == 0, :3] = 255
+    return out
 
 
 @final

@@ -29,10 +29,12 @@ Told = tuple[Tensor, Tensor] | None  # a condition's tokens [B, L, D], and which
 
 
 class ConvolutionalConfig(NetworkConfig):
-    """widths: channels of each scale, fine to coarse. down, up: residual blocks a scale on the way there and back.
+    """widths: channels of each scale, fine to coarse, where cells are x's own. down, up: residual blocks a scale on the
+    way there and back.
 
     attention: layers on the coarsest scale, each after a block. head: channels of a head. patch: side of the patch that
-    is one cell of the finest scale; None: the least that leaves 40 cells a side. kernel: side of the convolutions, odd.
+    is one cell of the finest scale; None: the least that leaves 40 cells a side. Patches of 2 take the place of the
+    finest scale and have the width of the next; the coarsest is repeated. kernel: side of the convolutions, odd.
     """
 
     kind: Literal["networks.convolutional"] = "networks.convolutional"
@@ -54,6 +56,11 @@ class ConvolutionalConfig(NetworkConfig):
         if min(self.widths) < 1 or min(*self.down, *self.up) < 0:
             raise ValueError("widths start at 1, down and up at 0")
         return self
+
+    def at(self, patch: int) -> tuple[int, ...]:
+        """Channels of each scale where a cell is a patch of this side."""
+        skipped = min(patch.bit_length() - 1, len(self.widths) - 1)
+        return self.widths[skipped:] + self.widths[-1:] * skipped
 
     def build(self, space: Space, roads: Roads = Roads()) -> Convolutional:
         """See `NetworkConfig`. Raises `UsageError` for a space or roads that convolutions do not serve."""
@@ -163,7 +170,10 @@ class Convolutional(Network):
 
     def __init__(self, config: ConvolutionalConfig, space: Space, roads: Roads) -> None:
         super().__init__()
-        axes, widths, head = len(space.dims), config.widths, min(config.head, config.widths[-1])
+        axes = len(space.dims)
+        self.patch = config.patch or -(-max(space.dims, default=1) // FINEST)
+        widths = config.at(self.patch)
+        head = min(config.head, widths[-1])
         if space.vocab is not None:
             raise UsageError(f"{config.kind} reads continuous cells, not tokens; choose networks.transformer")
         if not 1 <= axes <= 3:
@@ -173,7 +183,6 @@ class Convolutional(Network):
         if config.attention and widths[-1] % head:
             raise UsageError(f"{config.kind}: head = {head} does not divide the width {widths[-1]}; choose a divisor")
         self.config, self.space, self.roads = config, space, roads
-        self.patch = config.patch or -(-max(space.dims) // FINEST)
         cells, deep, embedding = self.patch**axes, len(widths) - 1, 256
         kernel = (config.kernel,) * axes
         self.enter = weight(widths[0], (space.channels + (roads.grid or 0)) * cells, *kernel)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import pkgutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -39,13 +39,14 @@ def find(name: str) -> Recipe:
 
 
 def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
-    """The recipe with `path=value` settings applied, values as JSON or else as text.
+    """The recipe with `path=value` settings applied together, values as JSON or else as text.
 
     A path is a field of the recipe (`gate.copies`, `clean.near_duplicates.threshold`, `measures.fidelity.samples`),
     or of its last phase (`training.rate`, `net.width`, `objective.z_loss`), or of a named phase (`prior.net.depth`). A
-    network
-    whose fields are set is no longer sized by the budget. Raises `UsageError` that says which part had no such field.
+    network whose fields are set is no longer sized by the budget. Of two settings of one path the later holds. Raises
+    `UsageError` that says which part had no such field.
     """
+    tree: Tree = {}
     for setting in settings:
         path, equals, text = setting.partition("=")
         keys = path.strip().split(".")
@@ -55,8 +56,14 @@ def with_settings(recipe: Recipe, settings: Iterable[str]) -> Recipe:
             value = json.loads(text)
         except ValueError:
             value = text
-        recipe = _in_recipe(recipe, keys, value, setting)
-    return recipe
+        if keys[0] == "clean" and not recipe.clean:
+            from genus.clean import usual
+
+            recipe = recipe.but(clean=usual(recipe.media[0]))
+        for path_to, meant in _meant(recipe, keys, value):
+            _graft(tree, path_to, meant, setting)
+    changed: Recipe = _changed(recipe, tree)
+    return changed
 
 
 def with_codec(recipe: Recipe, run: Path) -> Recipe:
@@ -78,48 +85,75 @@ def with_codec(recipe: Recipe, run: Path) -> Recipe:
     return recipe.but(phases=tuple(phases))
 
 
-def _in_recipe(recipe: Recipe, keys: Sequence[str], value: Any, setting: str) -> Recipe:
-    if keys[0] == "clean" and not recipe.clean:
-        from genus.clean import usual
+#: What settings change: a node for each field on the way, and at its end (value, setting).
+Tree = dict[str, "Tree | tuple[Any, str]"]
 
-        recipe = recipe.but(clean=usual(recipe.media[0]))
+
+def _meant(recipe: Recipe, keys: Sequence[str], value: Any) -> Iterator[tuple[list[str], Any]]:
+    """The fields that a setting changes, from the recipe down, with their values."""
     if keys[0] in Recipe.model_fields and keys[0] != "phases":
-        changed: Recipe = _set(recipe, keys, value, setting)
-        return changed
+        yield list(keys), value
+        return
     phases = {phase.name: phase for phase in recipe.phases}
-    name = keys[0] if keys[0] in phases else recipe.phases[-1].name
-    inside = keys[1:] if keys[0] in phases else keys
-    phase = phases[name]
+    phase = phases.get(keys[0], recipe.phases[-1])
+    inside = list(keys[1:] if keys[0] in phases else keys)
     if inside[0] in phase.nets:
         inside = ["nets", *inside]
-    phase = _set(phase, inside, value, setting)
-    if inside[0] == "nets" and phase.sizing is not None:
-        phase = _set(phase, ["sizing", "dials"], (), setting)
-    if inside == ["training", "batch"] and phase.sizing is not None:  # what was asked for is not sized either
-        phase = _set(phase, ["sizing", "batch"], (value, value), setting)
-    phases[name] = phase
-    return recipe.but(phases=tuple(phases.values()))
+    yield ["phases", phase.name, *inside], value
+    if phase.sizing is not None:  # what was asked for is not sized
+        if inside[0] == "nets":
+            yield ["phases", phase.name, "sizing", "dials"], ()
+        if inside == ["training", "batch"]:
+            yield ["phases", phase.name, "sizing", "batch"], (value, value)
 
 
-def _set(at: Any, keys: Sequence[str], value: Any, setting: str) -> Any:
-    """`at` rebuilt with one leaf changed."""
-    if not keys:
-        return value
-    key, rest = keys[0], keys[1:]
+def _graft(tree: Tree, keys: Sequence[str], value: Any, setting: str) -> None:
+    """A change into the tree; what stands in its way goes, except that a part which is replaced whole is not sized."""
+    for key in keys[:-1]:
+        node = tree.setdefault(key, {})
+        if not isinstance(node, dict):
+            if node[0] is None and key == "sizing":
+                return
+            raise UsageError(f"--set {setting!r}: {node[1]!r} replaces all of {key!r}; give one of the two")
+        tree = node
+    tree[keys[-1]] = (value, setting)
+
+
+def _changed(at: Any, tree: Tree) -> Any:
+    """`at` rebuilt with every leaf of the tree at once, so that fields which must agree may be set one by one."""
+    found: dict[str, Any] = {}
+    for key, node in tree.items():
+        said = _setting(node)
+        if isinstance(at, Part):
+            if key not in type(at).model_fields or key == "kind":
+                have = ", ".join(sorted(set(type(at).model_fields) - {"kind"})) or "none"
+                raise UsageError(f"--set {said!r}: {at.kind} has no {key!r}; it has: {have}")
+            inner = getattr(at, key)
+        elif isinstance(at, Mapping) and key in at:
+            inner = at[key]
+        elif isinstance(at, tuple) and isinstance(node, dict) and all(isinstance(part, Part) for part in at):
+            inner = next((part for part in at if _called(part) == key), None)
+            if inner is None:
+                raise UsageError(f"--set {said!r}: there is no {key!r} among: {', '.join(map(_called, at))}")
+        else:
+            have = f"it has: {', '.join(at)}" if isinstance(at, Mapping) else "it has no fields"
+            raise UsageError(f"--set {said!r}: there is no {key!r}; {have}")
+        found[key] = _changed(inner, node) if isinstance(node, dict) else node[0]
     if isinstance(at, Part):
-        if key not in type(at).model_fields or key == "kind":
-            have = ", ".join(sorted(set(type(at).model_fields) - {"kind"})) or "none"
-            raise UsageError(f"--set {setting!r}: {at.kind} has no {key!r}; it has: {have}")
-        return at.but(**{key: _set(getattr(at, key), rest, value, setting)})
-    if isinstance(at, Mapping) and key in at:
-        return {**at, key: _set(at[key], rest, value, setting)}
-    if isinstance(at, tuple) and rest and all(isinstance(part, Part) for part in at):
-        named = {getattr(part, "name", None) or part.kind.rsplit(".", 1)[-1]: i for i, part in enumerate(at)}
-        if key in named:
-            return tuple(_set(p, rest, value, setting) if i == named[key] else p for i, p in enumerate(at))
-        raise UsageError(f"--set {setting!r}: there is no {key!r} among: {', '.join(named)}")
-    have = f"it has: {', '.join(at)}" if isinstance(at, Mapping) else "it has no fields"
-    raise UsageError(f"--set {setting!r}: there is no {key!r}; {have}")
+        return at.but(**found)
+    return {**at, **found} if isinstance(at, Mapping) else tuple(found.get(_called(part), part) for part in at)
+
+
+def _setting(node: Tree | tuple[Any, str]) -> str:
+    """The first setting under a node: what an error names."""
+    while isinstance(node, dict):
+        node = next(iter(node.values()))
+    return node[1]
+
+
+def _called(part: Part) -> str:
+    """How a setting names one of several parts."""
+    return str(getattr(part, "name", None) or part.kind.rsplit(".", 1)[-1])
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:
