@@ -294,10 +294,34 @@ def test_with_terms_eight_are_two_times_four(turn):
         torch.testing.assert_close(slope, (one[name] + two[name]) / 2, rtol=1e-3, atol=1e-5)
 
 
-def test_the_loop_trains_both_and_averages_the_critic(tmp_path):
-    nets = {"net": AutoencoderConfig(widths=(8, 16)), "critic": CriticConfig(width=8, features=16)}
-    phase = toys.image_phase(None).but(name="codec", nets=nets, conditioner=None, objective=BOTH)
-    loop = toys.loop(phase, tmp_path, 2)
+def codec(bottleneck):
+    nets = {
+        "net": AutoencoderConfig(widths=(8, 16), bottleneck=bottleneck),
+        "critic": CriticConfig(width=8, features=16),
+    }
+    return toys.image_phase(None).but(name="codec", nets=nets, conditioner=None, objective=BOTH)
+
+
+def test_resumed_is_undisturbed(tmp_path):
+    phase = codec(QuantisedConfig(vocab=32))
+    kept = toys.loop(phase, tmp_path / "straight", 6).run()
+    loop = toys.loop(phase, tmp_path / "killed", 6, checkpoint_every=0.0)
+    step = loop.step
+
+    def stopped():
+        if loop.at.step == 3:
+            raise KeyboardInterrupt
+        return step()
+
+    loop.step = stopped
+    with pytest.raises(KeyboardInterrupt):
+        loop.run()
+    again = toys.loop(phase, tmp_path / "killed", 6).run()
+    assert set(again) == set(kept) and all(torch.equal(again[name], kept[name]) for name in kept)
+
+
+def test_the_loop_trains_both(tmp_path):
+    loop = toys.loop(codec(NormalConfig(channels=4)), tmp_path, 2)
     start = loop.weights()
     for _ in range(2):
         loop.step()

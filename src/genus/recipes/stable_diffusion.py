@@ -1,7 +1,7 @@
 """stable-diffusion: a continuous code of pictures, learned first, and a diffusion in it with guidance.
 
 Rombach et al. 2021, arXiv 2112.10752: a weakly regularised autoencoder, then a denoiser of its codes, which are few:
-most of the work of a sample is done at a quarter of the side. Two phases; the second is asked by caption, and an item
+most of the work of a sample is done at an eighth of the side. Two phases; the second is asked by caption, and an item
 without one is told by its label.
 """
 

@@ -20,7 +20,9 @@ RECIPE = flow.RECIPE.but(
     phases=(
         flow.RECIPE.phases[0].but(
             name="autoencoder",
-            nets={"net": AutoencoderConfig(widths=(64, 128), patch=4, whole=True, bottleneck=NormalConfig(channels=16))},
+            nets={
+                "net": AutoencoderConfig(widths=(64, 128), patch=4, whole=True, bottleneck=NormalConfig(channels=16))
+            },
             conditioner=None,
             objective=Autoencoding(),
             sampler=None,
