@@ -8,6 +8,7 @@ coordinates. `noise` and `v` are those of the variance-preserving process, alpha
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -35,6 +36,15 @@ def evenly(noise: Noise) -> Tensor:
 def logit_normal(u: Tensor, mean: float, spread: float) -> Tensor:
     """[B] float64 in (0, 1): its logit, which is log sigma, is normal. Esser et al. 2024, arXiv 2403.03206."""
     return torch.sigmoid(mean + spread * torch.special.ndtri(u))
+
+
+def crowding(x: Tensor) -> float:
+    """What is to be added to the logit of the times for x [B, C, *dims] of more than 24 x 24 cells; 0 for fewer.
+
+    Neighbours of a finer grid say the same, so the same noise hides less: to hide as much, sigma grows as the square
+    root of the number of cells (Hoogeboom et al. 2023, arXiv 2301.11093).
+    """
+    return max(0.0, 0.5 * math.log(max(1, math.prod(x.shape[2:])) / 24**2))
 
 
 def along(t: Tensor, x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from genus.core import Batch, Draws, LogProb, Metrics, Nets, Network, Noise, Objective
-from genus.objectives.denoising import LATEST, Clean, Output, denoised, evenly, logit_normal
+from genus.objectives.denoising import LATEST, Clean, Output, crowding, denoised, evenly, logit_normal
 from genus.objectives.probability_flow import invert, log_prob
 from genus.samplers.ode import Ode
 from genus.samplers.schedules import SCHEDULES
@@ -27,9 +27,9 @@ class Diffusion(Objective):
 
     output, scale: what the network says (`objectives.denoising`). schedule: how training spreads the levels; `cosine`
     and `linear` draw them evenly along the schedule, `lognormal` draws log sigma from a normal of `mean` and `spread`
-    (EDM). weight: `own` is the squared error of the output itself; `snr` that of x times the signal-to-noise ratio, at
-    most `gamma` (min-SNR); `x` that of x. looks, probes: steps and random directions of the likelihood; 0 probes take
-    every direction.
+    (EDM), higher for large x (`crowding`). weight: `own` is the squared error of the output itself; `snr` that of x
+    times the signal-to-noise ratio, at most `gamma` (min-SNR); `x` that of x. looks, probes: steps and random
+    directions of the likelihood; 0 probes take every direction.
     """
 
     kind: Literal["objectives.diffusion"] = "objectives.diffusion"
@@ -47,7 +47,10 @@ class Diffusion(Objective):
     def draws(self, nets: Nets, batch: Batch, turn: str, noise: Noise) -> Draws:
         """t [B] and e [B, C, *dims]."""
         u = evenly(noise.child("times"))
-        t = logit_normal(u, self.mean, self.spread) if self.schedule == "lognormal" else SCHEDULES[self.schedule](u)
+        if self.schedule == "lognormal":
+            t = logit_normal(u, self.mean + crowding(batch.x), self.spread)
+        else:
+            t = SCHEDULES[self.schedule](u)
         return {"t": t.clamp(1e-4, LATEST).float(), "e": noise.normal(0, batch.x.shape[1:])}
 
     def loss(self, nets: Nets, batch: Batch, draws: Draws, turn: str) -> tuple[Tensor, Metrics]:

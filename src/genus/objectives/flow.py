@@ -15,7 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from genus.core import Batch, Draws, LogProb, Metrics, Nets, Network, Noise, Objective
-from genus.objectives.denoising import Clean, Output, denoised, evenly, logit_normal
+from genus.objectives.denoising import Clean, Output, crowding, denoised, evenly, logit_normal
 from genus.objectives.probability_flow import invert, log_prob
 from genus.samplers.ode import Ode
 
@@ -25,7 +25,8 @@ class Flow(Objective):
     """Mean squared error per cell.
 
     output, scale: what the network says (`objectives.denoising`). weight: of which error the loss is the square; the
-    velocity's stops growing below t = `floor`. mean, spread: of the logit of the times; a higher mean gives more noise.
+    velocity's stops growing below t = `floor`. mean, spread: of the logit of the times; a higher mean gives more noise,
+    and large x has more by itself (`crowding`).
     looks, probes: steps and random directions of the likelihood; 0 probes take every direction.
     """
 
@@ -42,7 +43,7 @@ class Flow(Objective):
 
     def draws(self, nets: Nets, batch: Batch, turn: str, noise: Noise) -> Draws:
         """t [B] and e [B, C, *dims]: the batch's own, where it is of pairs."""
-        t = logit_normal(evenly(noise.child("times")), self.mean, self.spread).float()
+        t = logit_normal(evenly(noise.child("times")), self.mean + crowding(batch.x), self.spread).float()
         e = batch.extra["e"] if "e" in batch.extra else noise.normal(0, batch.x.shape[1:])
         return {"t": t, "e": e}
 
