@@ -159,7 +159,7 @@ def shrunk(part):
         "codecs.pixels": ["codec.largest=8"],
         "networks.transformer": ["net.depth=2", "net.width=32", "net.head=16"],
         "networks.pooled": ["net.inside.depth=1", "net.inside.width=32", "net.width=32", "net.patch=2"],
-        "networks.autoencoder": ["net.widths=[16, 16]"],
+        "networks.autoencoder": ["net.widths=[16, 16]", "net.patch=1"],
         "networks.style.generator": ["generator.width=8"],
         "networks.style.critic": ["critic.width=8"],
         "data.packed": ["source.window=32"],

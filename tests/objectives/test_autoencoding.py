@@ -4,12 +4,14 @@ import math
 
 import pytest
 import torch
+import toys
 from torch import nn
 
-from genus.core import Batch, Cond, Noise, Space
+from genus.core import Batch, Cond, Noise, Space, Turn
 from genus.errors import NoLikelihood, UsageError
 from genus.networks.autoencoder import AutoencoderConfig
 from genus.networks.bottlenecks import NormalConfig, QuantisedConfig, RoundedConfig
+from genus.networks.style import CriticConfig
 from genus.objectives.autoencoding import Autoencoding, nats_of
 from genus.samplers.oneshot import OneShot
 
@@ -206,3 +208,168 @@ def test_eight_are_two_times_four():
         parts.append(objective.loss(found, part, objective.draws(found, part, "main", some), "main")[0])
     torch.testing.assert_close(whole, torch.stack(parts).mean())
     assert math.isfinite(whole.item())
+
+
+BOTH = Autoencoding(adversarial=0.5, perceptual=0.25, r1=0.1, every=2)
+
+
+def judged(bottleneck=NormalConfig(channels=4), whole=False):
+    """An autoencoder and a critic."""
+    found = nets(bottleneck, whole)
+    nn.init.normal_(found["net"].leave, std=0.1)  # else all that is said at the start is nothing
+    found["critic"] = CriticConfig(width=8, features=16).build(PICTURE)
+    return found
+
+
+def gradients(found, objective, turn, n=4):
+    batch, noise = Batch(edges(n)), Noise(5, tuple(range(n)))
+    found.zero_grad()
+    loss, metrics = objective.loss(found, batch, objective.draws(found, batch, turn, noise), turn)
+    loss.backward()
+    reached = {name: p.grad for name, p in found.named_parameters() if p.grad is not None and bool(p.grad.any())}
+    return reached, float(loss.detach()), metrics
+
+
+def test_a_turn_reaches_its_own_nets_alone():
+    assert [(t.name, t.trains, t.every) for t in BOTH.turns] == [
+        ("critic", ("critic",), 1),
+        ("penalty", ("critic",), 2),
+        ("main", ("net",), 1),
+    ]
+    for bottleneck in (NormalConfig(channels=4), QuantisedConfig(vocab=32), RoundedConfig(levels=(8, 5))):
+        found = judged(bottleneck)
+        for turn in BOTH.turns:
+            reached, _, _ = gradients(found, BOTH, turn.name)
+            assert {name.split(".")[0] for name in reached} == set(turn.trains)
+
+
+def test_a_term_of_weight_nothing_has_no_turn_and_costs_nothing():
+    plain, idle = Autoencoding(), Autoencoding(adversarial=0, perceptual=0, drawn=True, r1=1.0)
+    assert plain.turns == idle.turns == (Turn("main", ("net",)),)
+    found, batch, noise = nets(), Batch(edges(4)), Noise(5, tuple(range(4)))
+    assert set(idle.draws(found, batch, "main", noise)) == {"e"}
+    for objective in (plain, idle):  # no critic is there to be asked
+        reached, loss, metrics = gradients(found, objective, "main")
+        assert set(metrics) == {"loss", "x", "code", "error"}
+    found = nets()
+    found["critic"] = CriticConfig(width=8, features=16).build(PICTURE)
+    same, value, _ = gradients(found, plain, "main")
+    assert value == loss and all(torch.equal(same[name], reached[name]) for name in reached)
+    assert [t.name for t in BOTH.but(r1=0).turns] == ["critic", "main"]
+
+
+def test_the_terms_pull_at_what_is_said_with_their_shares():
+    """The last product of the decoder is bias + ...: its gradient is the sum of what pulls at the pictures."""
+    found = judged()
+    made = []
+    decode = found["net"].decode
+    found["net"].decode = lambda z: made.append(decode(z)) or made[-1]
+    noise, batch = Noise(5, (0, 1, 2)), Batch(edges(3))
+
+    def pull(objective):
+        loss, _ = objective.loss(found, batch, objective.draws(found, batch, "main", noise), "main")
+        return torch.autograd.grad(loss, made[-1])[0].flatten(1)
+
+    own = pull(Autoencoding())
+    for share in (0.25, 4.0):
+        for term in ("adversarial", "perceptual"):
+            more = pull(Autoencoding(**{term: share})) - own
+            torch.testing.assert_close(more.norm(dim=1), share * own.norm(dim=1), rtol=1e-4, atol=1e-9)
+
+
+def test_what_is_drawn_is_judged_too():
+    objective = Autoencoding(adversarial=1.0, drawn=True)
+    found = judged(NormalConfig(channels=6), whole=True)
+    seen = []
+    found["critic"].regard = lambda x, regard=found["critic"].regard: seen.append(x.detach()) or regard(x)
+    gradients(found, objective, "main")
+    x, said, drawn = seen
+    assert torch.equal(x, edges(4)) and said.shape == drawn.shape == x.shape and not torch.allclose(said, drawn)
+    z = objective.draws(found, Batch(x), "main", Noise(5, (0, 1, 2, 3)))["z"]
+    torch.testing.assert_close(drawn, objective.predictor(found)(z).clamp(-1, 1))
+    with pytest.raises(UsageError, match="draws nothing by itself"):
+        objective.draws(judged(RoundedConfig(levels=(4, 4))), Batch(x), "main", Noise(0, (0,)))
+
+
+def test_the_critic_sees_pictures_as_they_will_be():
+    """Likelihood puts black below -1, by which no critic is to know a reconstruction."""
+    found = judged()
+    nn.init.normal_(found["net"].leave, std=3.0)
+    seen = []
+    found["critic"].regard = lambda x, regard=found["critic"].regard: seen.append(x.detach()) or regard(x)
+    for turn in BOTH.turns:
+        gradients(found, BOTH, turn.name)
+    assert len(seen) == 5 and all(x.abs().max() <= 1 for x in seen)
+
+
+def test_the_codebook_does_not_hear_the_critics_turn():
+    found = judged(QuantisedConfig(vocab=32)).train()
+    gradients(found, BOTH, "critic")
+    assert not found["net"].bottleneck.found.any()
+    gradients(found, BOTH, "main")
+    assert found["net"].bottleneck.found.sum() == 4 * 16
+
+
+def test_held_out_items_are_judged_by_the_bound_alone():
+    found, batch, noise = judged(), Batch(edges(4)), Noise(5, tuple(range(4)))
+    with torch.no_grad():
+        losses = [o.loss(found, batch, o.draws(found, batch, "main", noise), "main")[0] for o in (Autoencoding(), BOTH)]
+    assert torch.equal(*losses)
+    assert gradients(found, BOTH, "main")[1] == pytest.approx(float(losses[0]), rel=1e-6)
+
+
+def test_a_term_without_a_critic_says_what_to_add():
+    with pytest.raises(UsageError, match=r"need a critic; give the phase nets"):
+        gradients(nets(), BOTH, "main")
+
+
+@pytest.mark.parametrize("turn", BOTH.turns, ids=lambda turn: turn.name)
+def test_with_terms_eight_are_two_times_four(turn):
+    found, batch, noise = judged(), Batch(edges(8)), Noise(4, tuple(range(8)))
+
+    def slopes(start, stop):
+        found.zero_grad()
+        part, some = batch.part(start, stop), noise.part(start, stop)
+        BOTH.loss(found, part, BOTH.draws(found, part, turn.name, some), turn.name)[0].backward()
+        return {name: p.grad.clone() for name, p in found.named_parameters() if p.grad is not None}
+
+    whole, one, two = slopes(0, 8), slopes(0, 4), slopes(4, 8)
+    for name, slope in whole.items():
+        torch.testing.assert_close(slope, (one[name] + two[name]) / 2, rtol=1e-3, atol=1e-5)
+
+
+def codec(bottleneck):
+    nets = {
+        "net": AutoencoderConfig(widths=(8, 16), bottleneck=bottleneck),
+        "critic": CriticConfig(width=8, features=16),
+    }
+    return toys.image_phase(None).but(name="codec", nets=nets, conditioner=None, objective=BOTH)
+
+
+def test_resumed_is_undisturbed(tmp_path):
+    phase = codec(QuantisedConfig(vocab=32))
+    kept = toys.loop(phase, tmp_path / "straight", 6).run()
+    loop = toys.loop(phase, tmp_path / "killed", 6, checkpoint_every=0.0)
+    step = loop.step
+
+    def stopped():
+        if loop.at.step == 3:
+            raise KeyboardInterrupt
+        return step()
+
+    loop.step = stopped
+    with pytest.raises(KeyboardInterrupt):
+        loop.run()
+    again = toys.loop(phase, tmp_path / "killed", 6).run()
+    assert set(again) == set(kept) and all(torch.equal(again[name], kept[name]) for name in kept)
+
+
+def test_the_loop_trains_both(tmp_path):
+    loop = toys.loop(codec(NormalConfig(channels=4)), tmp_path, 2)
+    start = loop.weights()
+    for _ in range(2):
+        loop.step()
+    after = loop.weights()
+    assert set(loop.losses) == {"critic", "main"} and set(loop.flats) == {"critic", "main"}
+    for name in ("net.leave", "net.enter", "critic.enter", "critic.score"):
+        assert not torch.equal(start[name], after[name]), name

@@ -283,19 +283,28 @@ class Critic(Network):
         self.vector = None if roads.vector is None else weight(config.features, roads.vector)
 
     def forward(self, x: Tensor, t: Tensor | None = None, cond: Cond = Cond(), state: State | None = None) -> Tensor:
-        """See the class. The last product is taken in float32: losses compare scores."""
+        """See the class."""
+        return self.regard(x, cond)[0]
+
+    def regard(self, x: Tensor, cond: Cond = Cond()) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """The score [B], and what each scale saw, fine to coarse, [B, *cells, width].
+
+        The last product is taken in float32: losses compare scores.
+        """
         vector = asked(cond, self.roads.vector)
         h = gather(padded(x.to(self.enter.dtype).movedim(1, -1), self.patch), self.patch)
         h = convolve(h, self.enter, self.bias)
+        seen: list[Tensor] = []
         for i, block in enumerate(self.blocks):
             h = block(h if i == 0 else F.linear(gather(padded(h, 2), 2), self.shrink[i - 1]))
+            seen.append(h)
         if self.config.group:
             h = torch.cat([h, differences(h, self.config.group)], dim=-1)
         features = wide(bent(F.linear(bent(h).flatten(1), self.leave, self.offset)))
         weighed = wide(self.score)
         if vector is not None and self.vector is not None:
             weighed = weighed + wide(F.linear(vector.to(h.dtype), self.vector)) * features.shape[1] ** -0.5
-        return (features * weighed).sum(1)
+        return (features * weighed).sum(1), tuple(seen)
 
 
 def differences(x: Tensor, group: int) -> Tensor:

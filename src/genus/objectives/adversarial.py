@@ -87,6 +87,13 @@ def against(game: Game, real: Tensor, fake: Tensor) -> Tensor:
     return F.softplus(-real) + F.softplus(fake)
 
 
+def towards(game: Game, fake: Tensor, real: Tensor | None) -> Tensor:
+    """The generator's loss of each score, [B]; the relativistic game compares with those of real samples."""
+    if game == "hinge":
+        return -fake
+    return F.softplus((0 if real is None else real) - fake)
+
+
 def steepness(scores: Tensor, x: Tensor) -> Tensor:
     """Squared length of the gradient of each sample's score by the sample, [B]; can be differentiated."""
     (slope,) = torch.autograd.grad(scores.sum(), x, create_graph=True)
@@ -147,10 +154,8 @@ class Adversarial(Objective):
 
     def _generators(self, score: Callable[[Tensor], Tensor], x: Tensor, fake: Tensor) -> tuple[Tensor, Metrics]:
         said = score(fake)
-        metrics = {"fake": said.detach().mean()}
-        if self.game == "hinge":
-            return -said, metrics
-        return F.softplus((score(x) if self.game == "relativistic" else 0) - said), metrics
+        real = score(x) if self.game == "relativistic" else None
+        return towards(self.game, said, real), {"fake": said.detach().mean()}
 
     def _critics(self, score: Callable[[Tensor], Tensor], x: Tensor, fake: Tensor, turn: str) -> tuple[Tensor, Metrics]:
         fined, lazy = self.every == 1 or turn == "penalty", turn == "penalty"

@@ -3,12 +3,18 @@
 Kingma and Welling 2013 (arXiv 1312.6114); beta: Higgins et al. 2017; importance-weighted bound: Burda et al. 2015
 (arXiv 1509.00519). The decoder's x is the centre of a logistic distribution whose spread is learned, one a channel (as
 Rybkin et al. 2020, arXiv 2006.13202, do for Gaussians), so that errors and the code's cost are weighed in one unit,
-nats; where x has a grain it is the probability of the grain (Salimans et al. 2017, arXiv 1701.05517). Knows no network.
+nats; where x has a grain it is the probability of the grain (Salimans et al. 2017, arXiv 1701.05517).
+
+Two more terms sharpen what likelihood leaves blurred (Esser et al. 2020, arXiv 2012.09841), with a critic that has a
+turn of its own: `adversarial`, whether it takes a reconstruction for data, and `perceptual`, how far what it sees in a
+reconstruction is from what it sees in x (Larsen et al. 2016, arXiv 1512.09300). No network trained on other data is
+asked: one that also judges samples would be graded by itself. `objectives.balance` weighs them. Knows no network.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol, final, runtime_checkable
 
@@ -17,8 +23,10 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from genus.core import Batch, Cond, Draws, LogProb, Metrics, Nets, Noise, Objective, Space, State
+from genus.core import Batch, Cond, Draws, LogProb, Metrics, Nets, Noise, Objective, Space, State, Turn
 from genus.errors import NoLikelihood, UsageError
+from genus.objectives.adversarial import Game, against, steepness, towards
+from genus.objectives.balance import Term, balanced
 from genus.samplers.oneshot import OneShot
 
 
@@ -49,12 +57,39 @@ class Coder(Protocol):
     def settle(self, noise: Noise) -> None: ...
 
 
+@runtime_checkable
+class Critic(Protocol):
+    """What the two terms of a critic ask of nets["critic"]: a score [B], and what it saw on the way, [B, ...] each."""
+
+    def regard(self, x: Tensor) -> tuple[Tensor, Sequence[Tensor]]: ...
+
+
 def coder(nets: Nets) -> Coder:
     """nets["net"]. Raises `UsageError` for a network that is no autoencoder."""
     net = nets["net"]
     if not isinstance(net, Coder):
         raise UsageError(f"{type(net).__name__} has no code; autoencoding needs e.g. networks.autoencoder")
     return net
+
+
+def critic(nets: Nets) -> Critic:
+    """nets["critic"]. Raises `UsageError` where there is none."""
+    found: object = dict(nets.items()).get("critic")
+    if not isinstance(found, Critic):
+        raise UsageError(
+            "the adversarial and the perceptual term need a critic; give the phase nets = {'net': ..., 'critic': ...}, "
+            "e.g. networks.style.critic, or set both terms to 0"
+        )
+    return found
+
+
+def unlike(seen: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+    """[B]: squared distance of what was seen to what x shows, over the squared length of the latter; mean of scales."""
+    each = []
+    for a, b in zip(seen, real, strict=True):
+        a, b = a.float().flatten(1), b.float().flatten(1)
+        each.append((a - b).square().sum(1) / b.square().sum(1).clamp(min=1e-6))
+    return torch.stack(each).mean(0)
 
 
 def nats_of(x: Tensor, centre: Tensor, logs: Tensor, grain: float | None) -> Tensor:
@@ -75,33 +110,104 @@ def nats_of(x: Tensor, centre: Tensor, logs: Tensor, grain: float | None) -> Ten
 
 @final
 class Autoencoding(Objective):
-    """Nats a cell: of x given its code, and beta times the code's cost. looks: codes a sample in `log_prob`."""
+    """Nats a cell: of x given its code, and beta times the code's cost. looks: codes a sample in `log_prob`.
+
+    adversarial, perceptual: how hard these terms pull at a reconstruction, in parts of the pull of x's nats; 0: none,
+    and without both no critic. drawn: they also pull at what the prior draws (Larsen et al.), which its score then
+    shapes. game, r1, every: of the critic (`objectives.adversarial`). The loss that is told is that of the bound: the
+    two terms are in no unit that could be added to it.
+    """
 
     kind: Literal["objectives.autoencoding"] = "objectives.autoencoding"
     family: ClassVar[str] = "autoencoding"
     beta: float = Field(1.0, ge=0)
     looks: int = Field(16, ge=1)
+    adversarial: float = Field(0.0, ge=0)
+    perceptual: float = Field(0.0, ge=0)
+    drawn: bool = False
+    game: Game = "hinge"
+    r1: float = Field(0.0, ge=0)
+    every: int = Field(16, ge=1)
+
+    @property
+    def turns(self) -> tuple[Turn, ...]:
+        """The autoencoder's; before it, where a term asks for them, the critic's and its penalty."""
+        own = Turn(trains=("net",))
+        if not self._judged:
+            return (own,)
+        lazy = (Turn("penalty", ("critic",), self.every),) if self.r1 > 0 else ()
+        return (Turn("critic", ("critic",)), *lazy, own)
+
+    @property
+    def _judged(self) -> bool:
+        return self.adversarial > 0 or self.perceptual > 0
 
     def draws(self, nets: Nets, batch: Batch, turn: str, noise: Noise) -> Draws:
-        """e: standard normal, of the latent's shape."""
-        return {"e": noise.normal(0, coder(nets).latent)}
+        """e: standard normal, of the latent's shape; z: the same, where the prior is drawn from."""
+        net = coder(nets)
+        if turn == "penalty":
+            return {}
+        noise = noise if turn == "main" else noise.child(turn)
+        draws = {"e": noise.normal(0, net.latent)}
+        if self.drawn and self._judged:
+            draws["z"] = noise.normal(1, Decoded(net).latent)
+        return draws
 
     def loss(self, nets: Nets, batch: Batch, draws: Draws, turn: str) -> tuple[Tensor, Metrics]:
-        """Mean over cells; logs what x and what the code cost, and the error of x."""
+        """Mean over cells; logs what x and what the code cost, the error of x, and what the terms say.
+
+        The critic's turns: mean over samples.
+        """
         net, x = coder(nets), batch.x.float()
+        if turn != "main":
+            each, metrics = self._critics(critic(nets), net, x, draws, turn)
+            loss = (each if batch.weight is None else each * batch.weight).mean()
+            return loss, {"loss": loss.detach(), **metrics}
         z, cost = net.bottleneck(net.encode(x), last(draws["e"]))
-        said = net.decode(z)
+        terms: list[Term] = []
+        if self._judged and torch.is_grad_enabled():
+            made = outputs(net, z, draws)
+            said = made[:, : x.shape[1]]
+            terms = self._terms(critic(nets), x, torch.split(shown(net, made), x.shape[1], dim=1))
+        else:
+            made = said = net.decode(z)
         nats = nats_of(x, said, net.spread, net.space.grain).flatten(1).mean(1)
         weight = torch.ones_like(nats) if batch.weight is None else batch.weight
         cost = cost / net.space.cells
-        loss = ((nats + self.beta * cost) * weight).mean()
-        error = (said - x).square().mean()
+        loss = ((balanced(made, nats, terms) + self.beta * cost) * weight).mean()
+        error = (shown(net, said) - x).square().mean()
         return loss, {
             "loss": loss.detach(),
             "x": nats.mean().detach(),
             "code": cost.mean().detach(),
             "error": error.detach(),
+            **{term.name: term.each.mean().detach() for term in terms},
         }
+
+    def _terms(self, judge: Critic, x: Tensor, fakes: Sequence[Tensor]) -> list[Term]:
+        """What the critic asks of the reconstructions, which come first, and of what was drawn."""
+        with torch.no_grad():
+            real, seen = judge.regard(x)
+        said = [judge.regard(fake) for fake in fakes]
+        terms = []
+        if self.adversarial > 0:
+            each = torch.stack([towards(self.game, score, real) for score, _ in said]).mean(0)
+            terms.append(Term("adversarial", each, self.adversarial))
+        if self.perceptual > 0:
+            terms.append(Term("perceptual", unlike(said[0][1], seen), self.perceptual))
+        return terms
+
+    def _critics(self, judge: Critic, net: Coder, x: Tensor, draws: Draws, turn: str) -> tuple[Tensor, Metrics]:
+        """The loss of each sample, [B]."""
+        if turn == "penalty":
+            x = x.detach().requires_grad_()
+            return 0.5 * self.every * self.r1 * steepness(judge.regard(x)[0], x), {}
+        with torch.no_grad():
+            made = shown(net, outputs(net, unheard(net, net.encode(x), last(draws["e"])), draws))
+        fakes = torch.split(made, x.shape[1], dim=1)
+        real, scores = judge.regard(x)[0], [judge.regard(fake)[0] for fake in fakes]
+        each = torch.stack([against(self.game, real, score) for score in scores]).mean(0)
+        return each, {"real": real.detach().mean(), "fake": torch.stack(scores).detach().mean()}
 
     def settle(self, nets: Nets, noise: Noise) -> None:
         """The codebook's step, where there is one."""
@@ -150,6 +256,28 @@ class Autoencoding(Objective):
                 weights.append(ratio - nats_of(x, net.decode(z), net.spread, net.space.grain).flatten(1).sum(1))
         nats = torch.stack(weights).double().logsumexp(0) - math.log(self.looks)
         return LogProb(nats, exact=False)
+
+
+def outputs(net: Coder, z: Tensor, draws: Draws) -> Tensor:
+    """x of z, [B, C, *dims], and beside it, as further channels, x of what was drawn, if anything was."""
+    if "z" not in draws:
+        return net.decode(z)
+    both = net.decode(torch.cat([z, last(draws["z"]).to(z)]))
+    return torch.cat(both.chunk(2), dim=1)
+
+
+def shown(net: Coder, x: Tensor) -> Tensor:
+    """x as it will be: where the space has a grain, within -1 .. 1. Likelihood lets the decoder say more than that."""
+    return x if net.space.grain is None else x.clamp(-1, 1)
+
+
+def unheard(net: Coder, h: Tensor, e: Tensor) -> Tensor:
+    """z of what the encoder says, without the bottleneck's learning of it."""
+    found = net.bottleneck.posterior(h)
+    if found is None:
+        return net.bottleneck.read(net.bottleneck.code(h))
+    mean, logs = found
+    return mean + (0.5 * logs).exp() * e
 
 
 def last(e: Tensor) -> Tensor:

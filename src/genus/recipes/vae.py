@@ -1,6 +1,8 @@
 """vae: pictures by a variational autoencoder: one vector a picture, drawn from a normal distribution, decoded at once.
 
-Kingma and Welling 2013, arXiv 1312.6114. Data and judgement are those of `flow`, so that the two can be compared.
+Kingma and Welling 2013, arXiv 1312.6114. Data and judgement are those of `flow`, so that the two can be compared. Cells
+of 4 x 4 pixels: many pictures a second, and what the decoder draws hangs together. Few latents, so that the prior lies
+where the posteriors do.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ RECIPE = flow.RECIPE.but(
     phases=(
         flow.RECIPE.phases[0].but(
             name="autoencoder",
-            nets={"net": AutoencoderConfig(whole=True, bottleneck=NormalConfig(channels=32))},
+            nets={
+                "net": AutoencoderConfig(widths=(64, 128), patch=4, whole=True, bottleneck=NormalConfig(channels=16))
+            },
             conditioner=None,
             objective=Autoencoding(),
             sampler=None,

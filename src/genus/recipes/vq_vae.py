@@ -1,6 +1,7 @@
 """vq-vae: pictures as a grid of ids from a learned codebook, and a transformer that writes the ids in reading order.
 
-van den Oord et al. 2017, arXiv 1711.00937. Two phases: the codec, then the model of its codes.
+van den Oord et al. 2017, arXiv 1711.00937. Two phases: the codec, then the model of its codes. An id stands for 4 x 4
+pixels: 49 of them for 28 x 28, 256 for 64 x 64.
 """
 
 from __future__ import annotations
@@ -24,7 +25,11 @@ RECIPE = flow.RECIPE.but(
     phases=(
         FIRST.but(
             name="autoencoder",
-            nets={"net": AutoencoderConfig(bottleneck=QuantisedConfig(vocab=256, channels=16))},
+            nets={
+                "net": AutoencoderConfig(
+                    widths=(128,), blocks=2, patch=4, bottleneck=QuantisedConfig(vocab=256, channels=16)
+                )
+            },
             conditioner=None,
             objective=Autoencoding(),
             sampler=None,
