@@ -30,7 +30,8 @@ class Levels:
     def __init__(self, pixels: Codec, levels: int) -> None:
         self.pixels, self.levels = pixels, levels
         channels = pixels.space.channels
-        self.space = Space((*pixels.space.dims, *((channels,) if channels > 1 else ())), 1, levels)
+        dims = pixels.space.dims if channels == 1 else (*pixels.space.dims, channels)
+        self.space = Space(dims, 1, levels, grain=2 / (levels - 1))
 
     def encode(self, media: Sequence[Any]) -> list[Tensor]:
         """Each picture as uint8 [1, *dims] in 0 .. levels - 1."""

@@ -14,6 +14,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+from genus.core import Space
 from genus.networks.attention import places
 
 
@@ -37,16 +38,37 @@ def near(dims: tuple[int, ...], reach: int, start: int = 0, count: int | None = 
     return torch.where(inside, index, -1)
 
 
+def looked_up(space: Space, width: int, spread: float) -> nn.Embedding:
+    """A table for the ids of all streams and their begin marks, at its start of this standard deviation.
+
+    Ids that are levels of a scale (`Space.grain`) begin as a smooth curve: one that was never seen reads as those
+    beside it.
+    """
+    assert space.vocab is not None
+    table = nn.Embedding(space.channels * (space.vocab + 1), width)
+    nn.init.normal_(table.weight, std=spread)
+    if space.grain is not None:
+        wave = torch.arange(1, 1 + min(WAVES, space.vocab))
+        curve = torch.cos(math.pi * wave * torch.linspace(0, 1, space.vocab)[:, None])
+        start = curve @ (torch.randn(len(wave), width) * spread * math.sqrt(2 / len(wave)))
+        with torch.no_grad():
+            table.weight.view(space.channels, space.vocab + 1, width)[:, : space.vocab] = start
+    return table
+
+
+WAVES = 16  # turns of the curve, at most
+
+
 @final
 class Neighbours(nn.Module):
     """ids [B, C, n], each the one before its cell (behind a begin mark) -> [B, N, width] for the last N cells."""
 
-    def __init__(self, streams: int, vocab: int, axes: int, reach: int, width: int, each: int) -> None:
+    def __init__(self, space: Space, reach: int, width: int, each: int) -> None:
         super().__init__()
-        self.reach, self.vocab = reach, vocab
-        self.embed = nn.Embedding(streams * (vocab + 1), each)
-        self.mix = nn.Linear(each * len(offsets(axes, reach)), width, bias=False)
-        nn.init.normal_(self.embed.weight)
+        assert space.vocab is not None
+        self.reach, self.vocab = reach, space.vocab
+        self.embed = looked_up(space, each, 1.0)
+        self.mix = nn.Linear(each * len(offsets(len(space.dims), reach)), width, bias=False)
         nn.init.normal_(self.mix.weight, std=0.5 / math.sqrt(self.mix.in_features))
 
     def forward(self, ids: Tensor, dims: tuple[int, ...], start: int = 0) -> Tensor:

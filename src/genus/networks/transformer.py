@@ -21,7 +21,7 @@ from genus.core import Cond, Network, NetworkConfig, Roads, Space, State
 from genus.errors import UsageError
 from genus.networks.attention import Memory, normal, places, rotary
 from genus.networks.blocks import Block, Mods, Told, modulated
-from genus.networks.neighbours import Neighbours
+from genus.networks.neighbours import Neighbours, looked_up
 
 
 class TransformerConfig(NetworkConfig):
@@ -91,11 +91,8 @@ class Transformer(Network):
         self.config, self.space, self.roads, self.kv_heads = config, space, roads, kv_heads
         width, cells = config.width, config.patch ** len(space.dims)
         if space.vocab is not None:
-            self.embed = nn.Embedding(space.channels * (space.vocab + 1), width)
-            nn.init.normal_(self.embed.weight, std=0.02 if config.tied else 1.0)
-            self.near = None
-            if config.near:
-                self.near = Neighbours(space.channels, space.vocab, len(space.dims), config.near, width, NEAR)
+            self.embed = looked_up(space, width, 0.02 if config.tied else 1.0)
+            self.near = Neighbours(space, config.near, width, NEAR) if config.near else None
             self.grid = None if roads.grid is None else nn.Linear(roads.grid, width, bias=False)
             outputs = 0 if config.tied else space.channels * space.vocab
         else:
@@ -138,7 +135,7 @@ class Transformer(Network):
         table = rotary(where, self.config.head, h.dtype)
         mood = self.mood(t, cond.vector, h.dtype)
         mods = shaded(self.modulate, self.shades, mood, self.config.depth + 1)
-        told = self.hear(cond.tokens, mood, mods, len(dims), memory, h.dtype)
+        told = self.hear(cond.tokens, mood, mods, memory, h.dtype)
         for layer, block in enumerate(self.blocks):
             h, told = block(h, table, mods[layer], told, memory, layer)
         if memory is not None:
@@ -146,13 +143,7 @@ class Transformer(Network):
         return self.write(modulated(h, mods[-1], 0), dims, tuple(x.shape[2:]))
 
     def hear(
-        self,
-        tokens: Tensor | None,
-        mood: Tensor | None,
-        mods: list[Mods],
-        axes: int,
-        memory: Memory | None,
-        dtype: torch.dtype,
+        self, tokens: Tensor | None, mood: Tensor | None, mods: list[Mods], memory: Memory | None, dtype: torch.dtype
     ) -> Told | None:
         """The tokens for the blocks; None where there are none, or where the memory holds what became of them."""
         if self.tokens is None:
@@ -166,7 +157,7 @@ class Transformer(Network):
             memory.tell(tokens.any(-1))
         where = places((length,))
         if way != "cross":  # before x on every axis, counted from it: padding behind them moves none
-            where = -1 - where.expand(-1, axes)
+            where = -1 - where.expand(-1, len(self.space.dims))
         if way == "joint":
             mods = shaded(self.told_modulate, self.told_shades, mood, self.config.depth)
         x = normal(self.tokens(tokens.to(dtype)))
