@@ -37,7 +37,9 @@ def test_no_gradient_comes_from_later_cells(dims):
     part.vocab = n
     part.embed = torch.nn.Embedding(n + 1, 4)
     said = part(ids, dims)[0]
-    reads = torch.stack([torch.autograd.grad(row.sum(), part.embed.weight, retain_graph=True)[0].any(1) for row in said])
+    reads = torch.stack(
+        [torch.autograd.grad(row.sum(), part.embed.weight, retain_graph=True)[0].any(1) for row in said]
+    )
     reads = reads[:, :n]
     assert not reads.triu(1).any()  # input m is cell m - 1
     expected = torch.zeros(n, n, dtype=torch.bool)

@@ -3,7 +3,8 @@
 tokens: what each id means after those before it, for networks that attend; vector: the end mark's, which has seen the
 whole text, for networks that are modulated (as in CLIP: Radford et al. 2021, arXiv 2103.00020). The encoder is any
 causal network of a recipe's choice, built over a space of embeddings, so nothing of it is written again here; without
-one the ids' embeddings go as they are to a network that reads them itself. The vocabulary is learned from the training captions and stands in the configuration. Data that says nothing gives no road.
+one the ids' embeddings go as they are to a network that reads them itself. The vocabulary is learned from the training
+captions and stands in the configuration. Data that says nothing gives no road.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from genus.parts import Any_
 
 @final
 class Text(Conditioner):
-    """The first field of `reads` that says something -> Cond(vector=[B, width], tokens=[B, length, width]), or one road.
+    """The first field of `reads` that says something -> vector [B, width], tokens [B, length, width], or one of both.
 
     Tokens behind a text's end mark are zeros, which is padding (`Cond`); the null is one learned token and vector.
     """
@@ -123,9 +124,10 @@ def first(values: Sequence[Any]) -> str | None:
 class TextConfig(ConditionerConfig):
     """field: of the record; instead: the one that is read where it is missing or empty (None: the null is taken).
 
-    encoder: a causal network; None: tokens are embeddings, and there is no vector. width: of both roads. tokens, vector:
-    whether that road is taken; without tokens, a network that is only modulated can be asked too. vocab: ids of the byte pairs, None chooses by the data. most: ids of a text that
-    are read, at most, its end mark among them. kept: different training captions that `draw` may give.
+    encoder: a causal network; None: tokens are embeddings, and there is no vector. width: of both roads. tokens,
+    vector: whether that road is taken; without tokens, a network that is only modulated can be asked too. vocab: ids of
+    the byte pairs, None chooses by the data. most: ids of a text that are read, at most, its end mark among them. kept:
+    different training captions that `draw` may give.
     definition, length, captions: found in the data; empty where fewer than two texts are.
     """
 
@@ -147,7 +149,9 @@ class TextConfig(ConditionerConfig):
     @field_validator("encoder")
     @classmethod
     def _causal(cls, encoder: NetworkConfig | None) -> NetworkConfig | None:
-        if encoder is not None and getattr(encoder, "causal", False) is not True:  # else a text would see what it is padded with
+        if (
+            encoder is not None and getattr(encoder, "causal", False) is not True
+        ):  # else a text would see what it is padded with
             raise ValueError("a text's encoder must be causal: networks.transformer with causal = true")
         return encoder
 

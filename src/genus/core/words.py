@@ -49,8 +49,9 @@ class Cond:
     """Three roads from a condition into a network, and no fourth.
 
     vector: [B, D] class, style, speaker -> time modulation, FiLM, style. tokens: [B, L, D] text, heard audio ->
-    cross-attention (they carry their own positions; a row of zeros is padding, which nothing attends to). grid:
-    [B, C, *dims] mask, depth, low resolution, first frame -> channel concatenation, ControlNet.
+    attention, apart from the cells or along with them (they carry their own positions; a row of zeros is padding, which
+    nothing attends to). grid: [B, C, *dims] mask, depth, low resolution, first frame -> channel concatenation,
+    ControlNet.
     """
 
     vector: Tensor | None = None

@@ -29,9 +29,9 @@ class TransformerConfig(NetworkConfig):
 
     head: channels of a head, even. heads: None: width / head. kv_heads: None: as many as heads. ffn: hidden width of
     the feed-forward as a multiple of the width. patch: side of a patch on every axis (continuous spaces). timed: takes
-    t. tied: the embedding is the output matrix too (token spaces). told: how a condition's tokens are heard: x asks them
-    apart (cross), they stand before x under the same weights (prefix) or under their own (joint). near: a cell is told
-    the ids of those before it that are so many places away at most, on every axis (causal, token spaces); 0: none.
+    t. tied: the embedding is the output matrix too (token spaces). told: how a condition's tokens are heard: x asks
+    them apart (cross), they stand before x under the same weights (prefix) or under their own (joint). near: a cell is
+    told the ids of those before it that are so many places away at most, on every axis (causal, token spaces); 0: none.
     """
 
     kind: Literal["networks.transformer"] = "networks.transformer"

@@ -93,7 +93,7 @@ class Likelihood(Measure):
 
 
 def coarser(space: Space) -> str:
-    """What is said of bits that are fewer because values were rounded first; nothing of bytes, as they are published."""
+    """What is said of bits that are few because values were rounded first; nothing of bytes, the usual case."""
     return f" of {space.levels} levels" if space.levels is not None and space.levels < 256 else ""
 
 
