@@ -198,13 +198,14 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, seen: int = 0, heard: 
 
 @final
 class Memory(State):
-    """Keys and values of the cells seen so far, one pair of [B, cells, kv heads, D] a layer, room made beforehand.
+    """Keys and values of the cells seen so far, a pair a layer, room made beforehand.
 
-    What is told before the cells takes the first places (`tell`). ids: what was read, where it is read again.
+    Those of a head lie together, [B, kv heads, cells, D]: a new cell reads them twice as fast. What is told before the
+    cells takes the first places (`tell`). ids: what was read, where it is read again.
     """
 
     def __init__(self, batch: int, cells: int, layers: int, heads: int, head: int, dtype: torch.dtype) -> None:
-        self.shape, self.dtype = (layers, batch, cells, heads, head), dtype
+        self.shape, self.dtype = (layers, batch, heads, cells, head), dtype
         self.k = torch.zeros(self.shape, dtype=dtype)
         self.v = torch.zeros(self.shape, dtype=dtype)
         self.seen, self.told = 0, 0
@@ -213,18 +214,23 @@ class Memory(State):
 
     def tell(self, heard: Tensor) -> None:
         """Make room for the tokens of a condition before the cells; those that count are `heard` [B, L]."""
-        layers, batch, cells, heads, head = self.shape
+        layers, batch, heads, cells, head = self.shape
         self.told = heard.shape[1]
         rest = torch.ones(batch, cells, dtype=torch.bool, device=heard.device)
         self.heard = torch.cat([heard, rest], 1)
-        self.k = torch.zeros(layers, batch, self.told + cells, heads, head, dtype=self.dtype)
+        self.k = torch.zeros(layers, batch, heads, self.told + cells, head, dtype=self.dtype)
         self.v = torch.zeros_like(self.k)
+
+    @property
+    def cells(self) -> int:
+        """How many it holds."""
+        return self.seen - self.told if self.seen else 0
 
     def read(self, ids: Tensor) -> Tensor:
         """All ids [B, C, n] so far, these among them."""
-        start, stop = self.seen - self.told if self.seen else 0, 0
+        start = self.cells
         if self.ids is None:
-            self.ids = ids.new_zeros(*ids.shape[:2], self.shape[2])
+            self.ids = ids.new_zeros(*ids.shape[:2], self.shape[3])
         stop = start + ids.shape[2]
         self.ids[:, :, start:stop] = ids
         return self.ids[:, :, :stop]
@@ -232,6 +238,6 @@ class Memory(State):
     def add(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Put in the new cells [B, n, heads, D]; returns all so far. The network moves `seen` after its last layer."""
         end = self.seen + k.shape[1]
-        self.k[layer, :, self.seen : end] = k
-        self.v[layer, :, self.seen : end] = v
-        return self.k[layer, :, :end], self.v[layer, :, :end]
+        self.k[layer, :, :, self.seen : end] = k.transpose(1, 2)
+        self.v[layer, :, :, self.seen : end] = v.transpose(1, 2)
+        return self.k[layer, :, :, :end].transpose(1, 2), self.v[layer, :, :, :end].transpose(1, 2)

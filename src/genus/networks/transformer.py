@@ -126,7 +126,7 @@ class Transformer(Network):
     def forward(self, x: Tensor, t: Tensor | None = None, cond: Cond = Cond(), state: State | None = None) -> Tensor:
         """See `Network`. With a state, x is [B, C, n]: the next n cells in raster order of `space.dims`."""
         memory = state if isinstance(state, Memory) else None
-        cells = 0 if memory is None else memory.seen - memory.told if memory.seen else 0  # that it holds
+        cells = 0 if memory is None else memory.cells
         dims = tuple(x.shape[2:])
         h = self.read(x, cond.grid, cells, memory)  # [B, N, width]
         if self.space.vocab is None:
