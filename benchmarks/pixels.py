@@ -1,4 +1,4 @@
-"""Short runs of `pixelgpt` on digits of half the side, to find rates and sizes: so many processor seconds on one thread.
+"""Short runs of `pixelgpt` on digits of half the side, for rates and sizes: so many processor seconds on one thread.
 
 Prints held-out bits per dimension at every fifth of the way, so that runs can be compared at equal pictures too.
 Each further argument is one run, written as keywords of `run`. Needs GENUS_DATA.
@@ -41,7 +41,7 @@ def digits(split: str, levels: int) -> tuple[Tensor, list[str]]:
     if not folder:
         sys.exit("set GENUS_DATA to the folder that holds mnist10k/train.parquet")
     table = pq.read_table(Path(folder) / "mnist10k" / f"{split}.parquet").to_pydict()
-    pictures = np.stack([np.asarray(Image.open(io.BytesIO(row["bytes"]))) for row in table["image"]])
+    pictures = np.stack([np.asarray(Image.open(io.BytesIO(row))) for row in table["image"]])
     half = pictures.reshape(-1, 14, 2, 14, 2, 1).mean((2, 4)).round().astype(np.uint8)
     return torch.stack(Levels(Pixels(14, 14, 1), levels).encode(list(half))), [str(v) for v in table["label"]]
 

@@ -98,7 +98,7 @@ class Block(nn.Module):
             heard = F.pad(told.heard, (0, x.shape[1]), value=True)
         y = attend(q, k, v, self.causal, seen, heard).flatten(2)
         if self.told is None and told is not None:
-            before, y = y.split([told.x.shape[1], x.shape[1]], 1)
+            before, y = y[:, : told.x.shape[1]], y[:, told.x.shape[1] :]
             if not self.last:
                 told = replace(told, x=weights.answered(told.x, before, told.mods[layer], None))
         return self.answered(x, y, mods, told), told
