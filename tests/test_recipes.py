@@ -157,6 +157,7 @@ def shrunk(part):
     return {
         "codecs.bpe": ["codec.vocab=300"],
         "codecs.pixels": ["codec.largest=8"],
+        "codecs.levels": ["codec.pixels.largest=8"],
         "networks.transformer": ["net.depth=2", "net.width=32", "net.head=16"],
         "networks.pooled": ["net.inside.depth=1", "net.inside.width=32", "net.width=32", "net.patch=2"],
         "networks.autoencoder": ["net.widths=[16, 16]", "net.patch=1"],

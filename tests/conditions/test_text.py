@@ -53,6 +53,20 @@ def test_order_matters(text):
     assert (one.vector - other.vector).abs().max() > 0.1
 
 
+def test_without_an_encoder_tokens_are_the_embeddings_of_ids():
+    text = built(fitted(encoder=None, vector=False))
+    one, other = asked(text, "a red"), asked(text, "a blue")
+    assert text.roads == Roads(tokens=24) and one.vector is None and text.null(2).vector is None
+    same = [a == b for a, b in zip(*text.ids(["a red", "a blue"]), strict=False)]
+    alike = [torch.equal(a, b) for a, b in zip(one.tokens[0], other.tokens[0], strict=True)]
+    assert alike[: len(same)] == same and any(same) and not all(same)
+    assert torch.equal(asked(text, None).tokens, text.null(1).tokens)
+    with pytest.raises(ValueError, match="needs an encoder"):
+        TextConfig(encoder=None)
+    with pytest.raises(ValueError, match="neither"):
+        TextConfig(encoder=ENCODER, vector=False, tokens=False)
+
+
 def test_company_and_padding_change_nothing(text):
     alone, among = asked(text, "a red"), asked(text, "two red stars and many more words behind", "a red")
     torch.testing.assert_close(alone.vector[0], among.vector[1], atol=1e-5, rtol=1e-5)

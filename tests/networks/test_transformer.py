@@ -7,10 +7,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from genus.core import Cond, Roads, Space
+from genus.core import Cond, Noise, Roads, Space
 from genus.errors import UsageError
 from genus.networks.attention import Kept, Normal, Relu2, Turned, attend, normal, places, rotary, turn
 from genus.networks.transformer import TransformerConfig, cut, joined
+from genus.samplers.tokens import Tokens
 
 SMALL = {"depth": 2, "width": 32, "head": 16}
 
@@ -45,6 +46,80 @@ def test_cached_equals_uncached_on_a_grid_with_every_road():
         parts = [net(part, cond=cond, state=state) for part in x.flatten(2).split(3, dim=2)]
     assert whole.shape == (2, 3, 4, 5, 11)
     torch.testing.assert_close(torch.cat(parts, 2), whole.flatten(2, 3), atol=1e-4, rtol=1e-4)
+
+
+def told(way, **knobs):
+    """A causal network of a grid, told tokens in one sequence with its cells, by vector too; and what it is told."""
+    net = built(Space((4, 5), 1, 11), Roads(vector=7, tokens=9), told=way, **knobs)
+    tokens = torch.randn(3, 6, 9)
+    tokens[1, 2:] = 0
+    return net, Cond(torch.randn(3, 7), tokens), torch.randint(0, 12, (3, 1, 4, 5))
+
+
+@pytest.mark.parametrize("way", ["prefix", "joint"])
+@pytest.mark.parametrize("knobs", [{}, {"near": 1, "kv_heads": 1}])
+def test_cached_equals_uncached_behind_tokens(way, knobs):
+    net, cond, x = told(way, **knobs)
+    with torch.no_grad():
+        whole, state = net(x, cond=cond), net.start(3, 4)
+        parts = [net(part, cond=cond, state=state) for part in x.flatten(2).split([1, 6, 1, 12], dim=2)]
+    torch.testing.assert_close(torch.cat(parts, 2), whole.flatten(2, 3), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("way", ["cross", "prefix", "joint"])
+@pytest.mark.parametrize("causal", [True, False])
+def test_padding_is_not_heard(way, causal):
+    """A sample's padded tokens, and how many there are, change nothing; what its tokens say does."""
+    net, cond, x = told(way, causal=causal)
+    more = Cond(cond.vector, F.pad(cond.tokens, (0, 0, 0, 5)))
+    less = Cond(cond.vector[1:2], cond.tokens[1:2, :2])
+    other = cond.tokens.clone()
+    other[:, 0] += 1
+    for mode in (torch.no_grad, torch.enable_grad):
+        with mode():
+            said = net(x, cond=cond)
+            torch.testing.assert_close(net(x, cond=more), said, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(net(x[1:2], cond=less), said[1:2], atol=1e-4, rtol=1e-4)
+            first = (net(x, cond=Cond(cond.vector, other)) - said).abs().flatten(1).amax(1)
+            assert (first > 1e-3).all()
+
+
+@pytest.mark.parametrize("way", ["prefix", "joint"])
+def test_cells_behind_tokens_see_only_those_before_them(way):
+    net, cond, x = told(way)
+    y = x.clone()
+    y[0, 0, 1, 2] = (y[0, 0, 1, 2] + 1) % 11  # cell 7 in raster order
+    with torch.no_grad():
+        differs = (net(x, cond=cond) != net(y, cond=cond)).any(-1).flatten(1)
+    assert differs[0].tolist() == [False] * 7 + [True] * 13 and not differs[1:].any()
+
+
+@pytest.mark.parametrize("way", ["prefix", "joint"])
+def test_a_sample_behind_tokens_is_the_same_alone(way):
+    net, cond, _ = told(way, near=1)
+    many = Tokens(ends=False)(net, net.space, cond, Noise(5, (0, 1, 2)))
+    for i in range(3):
+        alone = Tokens(ends=False)(net, net.space, cond.map(lambda v, i=i: v[i : i + 1]), Noise(5, (i,)))
+        assert torch.equal(alone[0], many[i])
+
+
+def test_joint_weights_are_those_of_the_tokens():
+    """Text and picture attend to each other, each under its own weights: every one of them learns."""
+    torch.manual_seed(0)
+    roads = Roads(vector=7, tokens=9)
+    net = TransformerConfig(**SMALL, causal=False, timed=True, told="joint").build(Space((4, 4), 2), roads)
+    shared = TransformerConfig(**SMALL, causal=False, timed=True, told="prefix").build(Space((4, 4), 2), roads)
+    numbers = [sum(p.numel() for p in n.blocks.parameters()) for n in (shared, net)]
+    qkv = net.blocks[0].qkv.weight.numel()
+    last = numbers[0] // 2 - qkv  # of a layer, without what is asked: the last layer's tokens have no output
+    assert numbers[1] == 2 * numbers[0] - last
+    optimiser = torch.optim.SGD(net.parameters(), 0.5)
+    cond, x, t = Cond(torch.randn(4, 7), torch.randn(4, 3, 9)), torch.randn(4, 2, 4, 4), torch.rand(4)
+    for _ in range(4):
+        optimiser.zero_grad()
+        (net(x, t, cond) - x.flip(0)).square().mean().backward()
+        optimiser.step()
+    assert [name for name, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
 
 def test_a_cell_sees_only_those_before_it():
@@ -131,6 +206,9 @@ def test_backward_passes_of_our_own_are_those_of_autograd():
         c, s = cos[..., :4], sin[..., 4:]
         return torch.cat([a * c - b * s, a * s + b * c], -1)
 
+    bias = torch.zeros(2, 1, 300).masked_fill(torch.rand(2, 1, 300) < 0.3, -1e9)
+    bias[:, :, 0] = 0
+    later = torch.full((300, 300), -1e9).triu(1)
     pairs = [
         (Normal.apply, lambda x: F.rms_norm(x, x.shape[-1:], eps=0), [(2, 5, 8)]),
         (lambda x: Turned.apply(x, cos, sin), rotated, [(2, 5, 3, 8)]),
@@ -144,6 +222,16 @@ def test_backward_passes_of_our_own_are_those_of_autograd():
             lambda q, k, v: Kept.apply(q, k, v, False),
             F.scaled_dot_product_attention,
             [(2, 5, 8), (2, 3, 8), (2, 3, 8)],
+        ),
+        (  # more queries than are worked out at once
+            lambda q, k, v: Kept.apply(q, k, v, True, bias),
+            lambda q, k, v: F.scaled_dot_product_attention(q, k, v, bias + later),
+            [(2, 300, 8)] * 3,
+        ),
+        (
+            lambda q, k, v: Kept.apply(q, k, v, False, bias[:, :, :200]),
+            lambda q, k, v: F.scaled_dot_product_attention(q, k, v, bias[:, :, :200]),
+            [(2, 300, 8), (2, 200, 8), (2, 200, 8)],
         ),
     ]
     for own, known, shapes in pairs:

@@ -2,8 +2,9 @@
 
 tokens: what each id means after those before it, for networks that attend; vector: the end mark's, which has seen the
 whole text, for networks that are modulated (as in CLIP: Radford et al. 2021, arXiv 2103.00020). The encoder is any
-causal network of a recipe's choice, built over a space of embeddings, so nothing of it is written again here. The
-vocabulary is learned from the training captions and stands in the configuration. Data that says nothing gives no road.
+causal network of a recipe's choice, built over a space of embeddings, so nothing of it is written again here; without
+one the ids' embeddings go as they are to a network that reads them itself. The vocabulary is learned from the training
+captions and stands in the configuration. Data that says nothing gives no road.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, Literal, Self, final
 
 import torch
 import torch.nn.functional as F
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import Tensor, nn
 
 from genus.bytepairs import BytePairs, learned
@@ -28,7 +29,7 @@ from genus.parts import Any_
 
 @final
 class Text(Conditioner):
-    """The first field of `reads` that says something -> Cond(vector=[B, width], tokens=[B, length, width]).
+    """The first field of `reads` that says something -> vector [B, width], tokens [B, length, width], or one of both.
 
     Tokens behind a text's end mark are zeros, which is padding (`Cond`); the null is one learned token and vector.
     """
@@ -44,11 +45,11 @@ class Text(Conditioner):
             return
         assert config.length, "a fitted configuration states its length"
         self.length, width = config.length, config.width
-        self.roads = Roads(vector=width, tokens=width if config.tokens else None)
+        self.roads = Roads(vector=width if config.vector else None, tokens=width if config.tokens else None)
         self.embedding = nn.Embedding(self.pairs.end + 1, width)
         nn.init.normal_(self.embedding.weight, std=width**-0.5)
-        self.encoder = config.encoder.build(Space((self.length,), width), Roads())
-        self.whole = nn.Linear(width, width)
+        self.encoder = None if config.encoder is None else config.encoder.build(Space((self.length,), width), Roads())
+        self.whole = nn.Linear(width, width) if config.vector else None
         self.nothing = nn.Parameter(torch.randn(2, width))  # the null's vector and its one token
 
     def forward(self, fields: Mapping[str, Sequence[Any]], noise: Noise | None = None) -> Cond:
@@ -64,13 +65,16 @@ class Text(Conditioner):
         given = torch.tensor([text is not None for text in texts], device=device)
         kept = self.kept(noise)
         given = given if kept is None else given & kept.to(device)
-        vector = torch.where(given[:, None], vector, self.nothing[0])
-        if self.roads.tokens is None:
-            return Cond(vector=vector)
-        return Cond(vector=vector, tokens=torch.where(given[:, None, None], tokens, self._token))
+        return self._on_roads(
+            None if vector is None else torch.where(given[:, None], vector, self.nothing[0]),
+            torch.where(given[:, None, None], tokens, self._token),
+        )
 
-    def read(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Vectors [B, width] and tokens [B, length, width] of texts."""
+    def _on_roads(self, vector: Tensor | None, tokens: Tensor) -> Cond:
+        return Cond(vector, None if self.roads.tokens is None else tokens)
+
+    def read(self, texts: Sequence[str]) -> tuple[Tensor | None, Tensor]:
+        """Vectors [B, width], where that road is taken, and tokens [B, length, width] of texts."""
         assert self.pairs is not None
         rows = [
             row if len(row) <= self.length else [*row[: self.length - 1], self.pairs.end] for row in self.ids(texts)
@@ -83,9 +87,10 @@ class Text(Conditioner):
         ids, sizes = ids.to(device), sizes.to(device)
         x = self.embedding(ids)
         # Causal: what stands behind a text's end changes nothing before it.
-        h = F.rms_norm(x + self.encoder(x.mT).mT.to(x.dtype), x.shape[-1:])
+        h = F.rms_norm(x if self.encoder is None else x + self.encoder(x.mT).mT.to(x.dtype), x.shape[-1:])
         real = torch.arange(self.length, device=device) < sizes[:, None]
-        return self.whole(h[torch.arange(len(h), device=device), sizes - 1]), h * real[:, :, None]
+        vector = None if self.whole is None else self.whole(h[torch.arange(len(h), device=device), sizes - 1])
+        return vector, h * real[:, :, None]
 
     def ids(self, texts: Sequence[str]) -> list[list[int]]:
         """Byte pairs of texts, each with its end mark."""
@@ -95,10 +100,8 @@ class Text(Conditioner):
         """The learned vector, and the learned token before padding, `batch` times."""
         if self.pairs is None:
             return Cond()
-        vector = self.nothing[0].expand(batch, -1)
-        if self.roads.tokens is None:
-            return Cond(vector=vector)
-        return Cond(vector=vector, tokens=self._token.expand(batch, -1, -1))
+        vector = None if self.whole is None else self.nothing[0].expand(batch, -1)
+        return self._on_roads(vector, self._token.expand(batch, -1, -1))
 
     @property
     def _token(self) -> Tensor:
@@ -122,18 +125,20 @@ def first(values: Sequence[Any]) -> str | None:
 class TextConfig(ConditionerConfig):
     """field: of the record; instead: the one that is read where it is missing or empty (None: the null is taken).
 
-    encoder: a causal network. width: of both roads. tokens: whether that road is taken; without it, a network that is
-    only modulated can be asked too. vocab: ids of the byte pairs, None chooses by the data. most: ids of a text that
-    are read, at most, its end mark among them. kept: different training captions that `draw` may give.
+    encoder: a causal network; None: tokens are embeddings, and there is no vector. width: of both roads. tokens,
+    vector: whether that road is taken; without tokens, a network that is only modulated can be asked too. vocab: ids of
+    the byte pairs, None chooses by the data. most: ids of a text that are read, at most, its end mark among them. kept:
+    different training captions that `draw` may give.
     definition, length, captions: found in the data; empty where fewer than two texts are.
     """
 
     kind: Literal["conditions.text"] = "conditions.text"
-    encoder: Any_[NetworkConfig]
+    encoder: Any_[NetworkConfig] | None
     field: str = "caption"
     instead: str | None = "label"
     width: int = Field(128, gt=0)
     tokens: bool = True
+    vector: bool = True
     dropout: float = Field(0.1, ge=0, lt=1)
     vocab: int | None = Field(None, ge=257)
     most: int = Field(64, ge=2)
@@ -144,10 +149,20 @@ class TextConfig(ConditionerConfig):
 
     @field_validator("encoder")
     @classmethod
-    def _causal(cls, encoder: NetworkConfig) -> NetworkConfig:
-        if getattr(encoder, "causal", False) is not True:  # else a text would see what it is padded with
+    def _causal(cls, encoder: NetworkConfig | None) -> NetworkConfig | None:
+        if (
+            encoder is not None and getattr(encoder, "causal", False) is not True
+        ):  # else a text would see what it is padded with
             raise ValueError("a text's encoder must be causal: networks.transformer with causal = true")
         return encoder
+
+    @model_validator(mode="after")
+    def _heard(self) -> Self:
+        if not (self.tokens or self.vector):
+            raise ValueError("a text takes tokens or vector, or both; with neither it would say nothing")
+        if self.encoder is None and self.vector:
+            raise ValueError("vector = true needs an encoder: without one nothing has read the whole text")
+        return self
 
     @property
     def reads(self) -> tuple[str, ...]:

@@ -18,7 +18,8 @@ class Space:
 
     dims: () vector, (T,) text or audio, (H, W) image, (T, H, W) video, (D, H, W) solid; for a stream (text), the
     longest window. channels: features of a cell; for tokens, parallel streams (RVQ codebooks). vocab: None: continuous.
-    grain: continuous x takes the values -1, -1 + grain, .. 1 (pixels: 2 / 255), so its likelihood is a probability.
+    grain: continuous x takes the values -1, -1 + grain, .. 1 (pixels: 2 / 255), so its likelihood is a probability;
+    with a vocab, ids are such values in order, and no mere names.
     """
 
     dims: tuple[int, ...]
@@ -36,6 +37,11 @@ class Space:
         """Cells of one sample, all channels counted: what a likelihood per cell is divided by."""
         return math.prod(self.shape)
 
+    @property
+    def levels(self) -> int | None:
+        """How many values on a scale a cell may have; None: its values have no grain."""
+        return None if self.grain is None else round(2 / self.grain) + 1
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -43,8 +49,9 @@ class Cond:
     """Three roads from a condition into a network, and no fourth.
 
     vector: [B, D] class, style, speaker -> time modulation, FiLM, style. tokens: [B, L, D] text, heard audio ->
-    cross-attention (they carry their own positions; a row of zeros is padding, which nothing attends to). grid:
-    [B, C, *dims] mask, depth, low resolution, first frame -> channel concatenation, ControlNet.
+    attention, apart from the cells or along with them (they carry their own positions; a row of zeros is padding, which
+    nothing attends to). grid: [B, C, *dims] mask, depth, low resolution, first frame -> channel concatenation,
+    ControlNet.
     """
 
     vector: Tensor | None = None

@@ -12,6 +12,7 @@ from genus.deploy.samples import medium
 from genus.errors import GenusError, UsageError
 from genus.media import Damaged
 from genus.run import Run
+from genus.validate.likelihood import coarser
 
 
 @final
@@ -45,7 +46,7 @@ def score(run: Run, paths: Sequence[Path]) -> Scores:
         size = max(1, len(item.encode())) if text else space.cells
         nats = float(found.nats[i])
         cell = "code" if run.model().codec.coded else "dimension"
-        unit = "bits/byte" if text else f"bits/{cell}" if counted else f"nats/{cell}, of a density"
+        unit = "bits/byte" if text else f"bits/{cell}{coarser(space)}" if counted else f"nats/{cell}, of a density"
         each = -nats / size / (math.log(2) if text or counted else 1.0)
         error = None if found.error is None else float(found.error[i])
         items.append({"file": str(path), "nats": nats, "bits": each, "per": unit, "error": error})

@@ -20,6 +20,7 @@ from genus.core import State
 
 #: Up to so many keys the probabilities are kept for the backward pass; beyond, memory decides and torch recomputes.
 KEPT = 1024
+BLOCK = 128  # queries whose scores are worked out at once while training
 
 Table = tuple[Tensor, Tensor]
 
@@ -88,28 +89,48 @@ class Turned(torch.autograd.Function):
 class Kept(torch.autograd.Function):
     """softmax(q k' / sqrt D) v with the probabilities kept: on CPUs twice as fast backward as torch's recomputation.
 
-    q [B, N, D], k and v [B, M, D], heads counted in B; bias [B, 1, M] is added to the scores.
+    q [B, N, D], k and v [B, M, D], heads counted in B; bias [B, 1, M] is added to the scores. Causal: N = M. In blocks
+    of queries, whose scores stay in the cache; a causal block does not look at what comes after it.
     """
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, causal: bool, bias: Tensor | None = None) -> Tensor:
-        scale = 1 / math.sqrt(q.shape[-1])
-        if causal:
-            later = torch.full((q.shape[1], k.shape[1]), -1e9, dtype=q.dtype).triu(1)
-            p = torch.softmax(torch.baddbmm(later, q, k.mT, alpha=scale), -1)
-        elif bias is not None:
-            p = torch.softmax(torch.baddbmm(bias, q, k.mT, alpha=scale), -1)
-        else:
-            p = torch.softmax(torch.bmm(q * scale, k.mT), -1)
-        ctx.save_for_backward(q, k, v, p)
-        return torch.bmm(p, v)
+        scale, said, kept = 1 / math.sqrt(q.shape[-1]), [], []
+        for start, stop, end in blocks(q.shape[1], k.shape[1], causal):
+            some, keys = q[:, start:stop], k[:, :end].mT
+            if causal:
+                add = torch.full((stop - start, end), -1e9, dtype=q.dtype, device=q.device).triu(1 + start)
+                add = add if bias is None else add + bias[:, :, :end]
+                p = torch.softmax(torch.baddbmm(add, some, keys, alpha=scale), -1)
+            elif bias is not None:
+                p = torch.softmax(torch.baddbmm(bias, some, keys, alpha=scale), -1)
+            else:
+                p = torch.softmax(torch.bmm(some * scale, keys), -1)
+            kept.append(p)
+            said.append(torch.bmm(p, v[:, :end]))
+        ctx.save_for_backward(q, k, v, *kept)
+        ctx.causal = causal
+        return torch.cat(said, 1) if len(said) > 1 else said[0]
 
     @staticmethod
     def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
-        q, k, v, p = ctx.saved_tensors
+        q, k, v, *kept = ctx.saved_tensors
         scale = 1 / math.sqrt(q.shape[-1])
-        ds = torch.ops.aten._softmax_backward_data(torch.bmm(g, v.mT), p, -1, p.dtype)
-        return torch.bmm(ds, k * scale), torch.bmm(ds.mT, q * scale), torch.bmm(p.mT, g), None, None
+        asked, keys, asks = q * scale, k * scale, []
+        dk, dv = torch.zeros_like(k), torch.zeros_like(v)
+        for p, (start, stop, end) in zip(kept, blocks(q.shape[1], k.shape[1], ctx.causal), strict=True):
+            part = g[:, start:stop]
+            ds = torch.ops.aten._softmax_backward_data(torch.bmm(part, v[:, :end].mT), p, -1, p.dtype)
+            asks.append(torch.bmm(ds, keys[:, :end]))
+            dk[:, :end] += torch.bmm(ds.mT, asked[:, start:stop])
+            dv[:, :end] += torch.bmm(p.mT, part)
+        return torch.cat(asks, 1), dk, dv, None, None
+
+
+def blocks(queries: int, keys: int, causal: bool) -> list[tuple[int, int, int]]:
+    """(first query, the one after the last, keys it may see) of each block."""
+    ends = [(start, min(queries, start + BLOCK)) for start in range(0, queries, BLOCK)]
+    return [(start, stop, stop if causal else keys) for start, stop in ends]
 
 
 @final
@@ -152,7 +173,7 @@ def taped(function: type[torch.autograd.Function], *args: Any) -> Tensor:
 def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, seen: int = 0, heard: Tensor | None = None) -> Tensor:
     """Q [B, N, heads, D], k and v [B, M, kv heads, D] -> [B, N, heads, D].
 
-    causal: query i sees keys up to `seen + i`. heard: [B, M] bool, keys that count; None: all (not with causal).
+    causal: query i sees keys up to `seen + i`. heard: [B, M] bool, keys that count; None: all.
     Several query heads may share one key head (Ainslie et al. 2023, arXiv 2305.13245).
     """
     b, n, heads, d = q.shape
@@ -160,32 +181,63 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, seen: int = 0, heard: 
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     if shared > 1:
         k, v = k.repeat_interleave(shared, 1), v.repeat_interleave(shared, 1)
+    bias = None
+    if heard is not None:  # finite: a softmax over nothing must not be NaN
+        bias = torch.zeros(heard.shape, dtype=q.dtype, device=q.device).masked_fill(~heard, -1e9)[:, None]
     if torch.is_grad_enabled() and m <= KEPT and not seen:
         flat = (q.reshape(b * heads, n, d), k.reshape(b * heads, m, d), v.reshape(b * heads, m, d))
-        bias = None
-        if heard is not None:  # finite: a softmax over nothing must not be NaN
-            bias = torch.zeros(heard.shape, dtype=q.dtype, device=q.device).masked_fill(~heard, -1e9)
-            bias = bias[:, None].repeat_interleave(heads, 0)
-        return taped(Kept, *flat, causal, bias).view(b, heads, n, d).transpose(1, 2)
-    mask = torch.ones(n, m, dtype=torch.bool).tril(seen) if causal and seen and n > 1 else None
-    mask = mask if heard is None else heard[:, None, None, :]
+        each = None if bias is None else bias.repeat_interleave(heads, 0)
+        return taped(Kept, *flat, causal, each).view(b, heads, n, d).transpose(1, 2)
+    mask = None if bias is None else bias[:, None]
+    if causal and n > 1 and (seen or mask is not None):
+        later = torch.full((n, m), -1e9, dtype=q.dtype, device=q.device).triu(1 + seen)
+        mask = later if mask is None else mask + later
     y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal and n > 1 and mask is None)
     return y.transpose(1, 2)
 
 
 @final
 class Memory(State):
-    """Keys and values of the cells seen so far, one pair of [B, cells, kv heads, D] a layer, room made beforehand."""
+    """Keys and values of the cells seen so far, a pair a layer, room made beforehand.
+
+    Those of a head lie together, [B, kv heads, cells, D]: a new cell reads them twice as fast. What is told before the
+    cells takes the first places (`tell`). ids: what was read, where it is read again.
+    """
 
     def __init__(self, batch: int, cells: int, layers: int, heads: int, head: int, dtype: torch.dtype) -> None:
-        shape = (layers, batch, cells, heads, head)
-        self.k = torch.zeros(shape, dtype=dtype)
-        self.v = torch.zeros(shape, dtype=dtype)
-        self.seen = 0
+        self.shape, self.dtype = (layers, batch, heads, cells, head), dtype
+        self.k = torch.zeros(self.shape, dtype=dtype)
+        self.v = torch.zeros(self.shape, dtype=dtype)
+        self.seen, self.told = 0, 0
+        self.heard: Tensor | None = None
+        self.ids: Tensor | None = None
+
+    def tell(self, heard: Tensor) -> None:
+        """Make room for the tokens of a condition before the cells; those that count are `heard` [B, L]."""
+        layers, batch, heads, cells, head = self.shape
+        self.told = heard.shape[1]
+        rest = torch.ones(batch, cells, dtype=torch.bool, device=heard.device)
+        self.heard = torch.cat([heard, rest], 1)
+        self.k = torch.zeros(layers, batch, heads, self.told + cells, head, dtype=self.dtype)
+        self.v = torch.zeros_like(self.k)
+
+    @property
+    def cells(self) -> int:
+        """How many it holds."""
+        return self.seen - self.told if self.seen else 0
+
+    def read(self, ids: Tensor) -> Tensor:
+        """All ids [B, C, n] so far, these among them."""
+        start = self.cells
+        if self.ids is None:
+            self.ids = ids.new_zeros(*ids.shape[:2], self.shape[3])
+        stop = start + ids.shape[2]
+        self.ids[:, :, start:stop] = ids
+        return self.ids[:, :, :stop]
 
     def add(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Put in the new cells [B, n, heads, D]; returns all so far. The network moves `seen` after its last layer."""
         end = self.seen + k.shape[1]
-        self.k[layer, :, self.seen : end] = k
-        self.v[layer, :, self.seen : end] = v
-        return self.k[layer, :, :end], self.v[layer, :, :end]
+        self.k[layer, :, :, self.seen : end] = k.transpose(1, 2)
+        self.v[layer, :, :, self.seen : end] = v.transpose(1, 2)
+        return self.k[layer, :, :, :end].transpose(1, 2), self.v[layer, :, :, :end].transpose(1, 2)

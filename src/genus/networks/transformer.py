@@ -2,8 +2,9 @@
 
 Pre-norm blocks (RMSNorm without weights, QK-norm, rotary positions on as many axes as the space has, grouped queries),
 a squared-ReLU or SwiGLU feed-forward, and for each road of a condition one entrance: vector and time modulate every
-block (adaLN-single, Chen et al. 2023, arXiv 2310.00426), tokens are cross-attended, a grid joins the input channels.
-Every block starts as the identity: its output projections are zero. Knows no loss and no fixed size: x has any dims.
+block (adaLN-single, Chen et al. 2023, arXiv 2310.00426), tokens are attended to in one of three ways (`blocks`), a grid
+joins the input channels. Every block starts as the identity: its output projections are zero. Knows no loss and no
+fixed size: x has any dims.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from torch import Tensor, nn
 
 from genus.core import Cond, Network, NetworkConfig, Roads, Space, State
 from genus.errors import UsageError
-from genus.networks.attention import Memory, Table, attend, normal, places, relu2, rotary, turn
+from genus.networks.attention import Memory, normal, places, rotary
+from genus.networks.blocks import Block, Mods, Told, modulated
+from genus.networks.neighbours import Neighbours, looked_up
 
 
 class TransformerConfig(NetworkConfig):
@@ -26,7 +29,9 @@ class TransformerConfig(NetworkConfig):
 
     head: channels of a head, even. heads: None: width / head. kv_heads: None: as many as heads. ffn: hidden width of
     the feed-forward as a multiple of the width. patch: side of a patch on every axis (continuous spaces). timed: takes
-    t. tied: the embedding is the output matrix too (token spaces).
+    t. tied: the embedding is the output matrix too (token spaces). told: how a condition's tokens are heard: x asks
+    them apart (cross), they stand before x under the same weights (prefix) or under their own (joint). near: a cell is
+    told the ids of those before it that are so many places away at most, on every axis (causal, token spaces); 0: none.
     """
 
     kind: Literal["networks.transformer"] = "networks.transformer"
@@ -41,6 +46,8 @@ class TransformerConfig(NetworkConfig):
     patch: int = Field(1, ge=1)
     timed: bool = False
     tied: bool = True
+    told: Literal["cross", "prefix", "joint"] = "cross"
+    near: int = Field(0, ge=0)
     dropout: float = Field(0.0, ge=0, lt=1)
 
     def build(self, space: Space, roads: Roads = Roads()) -> Transformer:
@@ -61,83 +68,7 @@ class TransformerConfig(NetworkConfig):
         return self.but(width=width, depth=max(2, (dial + 1) // 2), head=head, heads=None, kv_heads=kv_heads)
 
 
-@final
-class Block(nn.Module):
-    """x + attention, (+ cross-attention), + feed-forward, each on the normalised stream."""
-
-    def __init__(self, config: TransformerConfig, heads: int, kv_heads: int, roads: Roads) -> None:
-        super().__init__()
-        width, self.head, self.heads, self.kv_heads = config.width, config.head, heads, kv_heads
-        self.causal, self.swiglu, self.dropout = config.causal, config.gate == "swiglu", config.dropout
-        hidden = max(16, round(config.ffn * width / 16) * 16)
-        self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * self.head, bias=False)
-        self.out = nn.Linear(heads * self.head, width, bias=False)
-        self.up = nn.Linear(width, hidden * (2 if self.swiglu else 1), bias=False)
-        self.down = nn.Linear(hidden, width, bias=False)
-        self.ask = self.told = self.answer = None
-        if roads.tokens is not None:
-            self.ask = nn.Linear(width, heads * self.head, bias=False)
-            self.told = nn.Linear(width, 2 * kv_heads * self.head, bias=False)
-            self.answer = nn.Linear(heads * self.head, width, bias=False)
-        for linear in (self.qkv, self.up, self.ask, self.told):
-            if linear is not None:
-                nn.init.normal_(linear.weight, std=0.6 / math.sqrt(width))
-        for linear in (self.out, self.down, self.answer):
-            if linear is not None:
-                nn.init.zeros_(linear.weight)
-
-    def forward(
-        self,
-        x: Tensor,
-        table: Table,
-        mods: tuple[Tensor, ...] | None,
-        tokens: Tensor | None,
-        heard: Tensor | None,
-        memory: Memory | None,
-        layer: int,
-    ) -> Tensor:
-        """x [B, N, width]; mods: shift, scale, gate of both halves, each [B, 1, width]; tokens [B, L, width], those
-        that are no padding `heard` [B, L].
-        """
-        b, n, _ = x.shape
-        h = modulated(x, mods, 0)
-        both = self.heads + self.kv_heads
-        qkv = self.qkv(h).view(b, n, both + self.kv_heads, self.head)
-        qk, v = turn(qkv[:, :, :both], table), qkv[:, :, both:]
-        q, k = qk[:, :, : self.heads], qk[:, :, self.heads :]
-        seen = 0 if memory is None else memory.seen
-        if memory is not None:
-            k, v = memory.add(layer, k, v)
-        y = self.out(attend(q, k, v, self.causal, seen).reshape(b, n, -1))
-        x = x + gated(self.drop(y), mods, 2)
-        if tokens is not None and self.ask is not None and self.told is not None and self.answer is not None:
-            q = normal(self.ask(normal(x)).view(b, n, self.heads, self.head))
-            k, v = self.told(tokens).view(b, tokens.shape[1], -1, self.head).chunk(2, dim=2)
-            # Keys know their order even if what made the tokens forgot to say it: unordered text teaches nothing.
-            k = turn(k, rotary(places((tokens.shape[1],)), self.head, k.dtype))
-            x = x + self.answer(attend(q, k, v, causal=False, heard=heard).reshape(b, n, -1))
-        h = self.up(modulated(x, mods, 3))
-        if self.swiglu:
-            a, g = h.chunk(2, dim=-1)
-            h = a * F.silu(g)
-        else:
-            h = relu2(h)
-        return x + gated(self.drop(self.down(h)), mods, 5)
-
-    def drop(self, y: Tensor) -> Tensor:
-        """Dropout on what a block adds; not a module, so that a rate of zero leaves no trace in a graph."""
-        return F.dropout(y, self.dropout) if self.training and self.dropout else y
-
-
-def modulated(x: Tensor, mods: tuple[Tensor, ...] | None, at: int) -> Tensor:
-    """Normalised, then shifted and scaled by what time and vector say."""
-    h = normal(x)
-    return h if mods is None else h * (1 + mods[at + 1]) + mods[at]
-
-
-def gated(y: Tensor, mods: tuple[Tensor, ...] | None, at: int) -> Tensor:
-    """Gates start at one, not at zero: y starts at zero by its projection already, and one of the two must move."""
-    return y if mods is None else y * (1 + mods[at])
+NEAR = 32  # channels in which a neighbour is told
 
 
 @final
@@ -152,11 +83,16 @@ class Transformer(Network):
             raise UsageError(f"{config.kind}: kv_heads = {kv_heads} does not divide heads = {heads}; choose a divisor")
         if space.vocab is not None and config.patch != 1:
             raise UsageError(f"{config.kind}: patch = {config.patch}, but tokens are not cut into patches; set it to 1")
+        if config.near and (space.vocab is None or not config.causal):
+            raise UsageError(
+                f"{config.kind}: near = {config.near}, but only a causal network of tokens can look at the cells "
+                "before one; set it to 0"
+            )
         self.config, self.space, self.roads, self.kv_heads = config, space, roads, kv_heads
         width, cells = config.width, config.patch ** len(space.dims)
         if space.vocab is not None:
-            self.embed = nn.Embedding(space.channels * (space.vocab + 1), width)
-            nn.init.normal_(self.embed.weight, std=0.02 if config.tied else 1.0)
+            self.embed = looked_up(space, width, 0.02 if config.tied else 1.0)
+            self.near = Neighbours(space, config.near, width, NEAR) if config.near else None
             self.grid = None if roads.grid is None else nn.Linear(roads.grid, width, bias=False)
             outputs = 0 if config.tied else space.channels * space.vocab
         else:
@@ -170,7 +106,8 @@ class Transformer(Network):
         self.clock = nn.Sequential(nn.Linear(256, width), nn.SiLU(), nn.Linear(width, width)) if config.timed else None
         self.vector = None if roads.vector is None else nn.Linear(roads.vector, width)
         self.tokens = None if roads.tokens is None else nn.Linear(roads.tokens, width, bias=False)
-        self.modulate, self.shades = None, None
+        self.modulate = self.shades = self.told_modulate = self.told_shades = None
+        told = None if roads.tokens is None else config.told
         if config.timed or roads.vector is not None:
             self.modulate = nn.Linear(width, 6 * width)
             self.shades = nn.Parameter(
@@ -178,30 +115,53 @@ class Transformer(Network):
             )  # one row a block, the last for the exit
             nn.init.zeros_(self.modulate.weight)
             nn.init.zeros_(self.modulate.bias)
-        self.blocks = nn.ModuleList(Block(config, heads, kv_heads, roads) for _ in range(config.depth))
+            if told == "joint":
+                self.told_modulate = nn.Linear(width, 6 * width)
+                self.told_shades = nn.Parameter(torch.zeros(config.depth, 6 * width))
+                nn.init.zeros_(self.told_modulate.weight)
+                nn.init.zeros_(self.told_modulate.bias)
+        sizes = (width, config.head, heads, kv_heads, config.ffn, config.gate, config.causal, config.dropout)
+        self.blocks = nn.ModuleList(Block(*sizes, told, layer == config.depth - 1) for layer in range(config.depth))
 
     def forward(self, x: Tensor, t: Tensor | None = None, cond: Cond = Cond(), state: State | None = None) -> Tensor:
         """See `Network`. With a state, x is [B, C, n]: the next n cells in raster order of `space.dims`."""
         memory = state if isinstance(state, Memory) else None
-        seen = 0 if memory is None else memory.seen
+        cells = 0 if memory is None else memory.cells
         dims = tuple(x.shape[2:])
-        h = self.read(x, cond.grid, seen if memory is not None else None)  # [B, N, width]
+        h = self.read(x, cond.grid, cells, memory)  # [B, N, width]
         if self.space.vocab is None:
             dims = tuple(-(-d // self.config.patch) for d in dims)
-        where = places(dims) if memory is None else places(self.space.dims, seen, h.shape[1])
+        where = places(dims) if memory is None else places(self.space.dims, cells, h.shape[1])
         table = rotary(where, self.config.head, h.dtype)
-        mods = self.moods(t, cond.vector, h.dtype)
-        tokens = heard = None
-        if self.tokens is not None:
-            if cond.tokens is None:
-                raise UsageError("this transformer was built for condition tokens and was given none")
-            tokens, heard = normal(self.tokens(cond.tokens.to(h.dtype))), cond.tokens.any(-1)
+        mood = self.mood(t, cond.vector, h.dtype)
+        mods = shaded(self.modulate, self.shades, mood, self.config.depth + 1)
+        told = self.hear(cond.tokens, mood, mods, memory, h.dtype)
         for layer, block in enumerate(self.blocks):
-            h = block(h, table, None if mods is None else mods[layer], tokens, heard, memory, layer)
+            h, told = block(h, table, mods[layer], told, memory, layer)
         if memory is not None:
-            memory.seen += h.shape[1]
-        h = modulated(h, None if mods is None else mods[-1], 0)
-        return self.write(h, dims, tuple(x.shape[2:]))
+            memory.seen = memory.told + cells + h.shape[1]
+        return self.write(modulated(h, mods[-1], 0), dims, tuple(x.shape[2:]))
+
+    def hear(
+        self, tokens: Tensor | None, mood: Tensor | None, mods: list[Mods], memory: Memory | None, dtype: torch.dtype
+    ) -> Told | None:
+        """The tokens for the blocks; None where there are none, or where the memory holds what became of them."""
+        if self.tokens is None:
+            return None
+        if tokens is None:
+            raise UsageError("this transformer was built for condition tokens and was given none")
+        way, length = self.config.told, tokens.shape[1]
+        if way != "cross" and memory is not None:
+            if memory.seen:
+                return None
+            memory.tell(tokens.any(-1))
+        where = places((length,))
+        if way != "cross":  # before x on every axis, counted from it: padding behind them moves none
+            where = -1 - where.expand(-1, len(self.space.dims))
+        if way == "joint":
+            mods = shaded(self.told_modulate, self.told_shades, mood, self.config.depth)
+        x = normal(self.tokens(tokens.to(dtype)))
+        return Told(x, tokens.any(-1), rotary(where, self.config.head, dtype), mods)
 
     def start(self, batch: int, cells: int) -> State | None:
         """Room for `cells` cells along the first axis; None where cells are not read one after another."""
@@ -211,7 +171,7 @@ class Transformer(Network):
         dtype = self.embed.weight.dtype
         return Memory(batch, total, self.config.depth, self.kv_heads, self.config.head, dtype)
 
-    def read(self, x: Tensor, grid: Tensor | None, seen: int | None) -> Tensor:
+    def read(self, x: Tensor, grid: Tensor | None, seen: int, memory: Memory | None) -> Tensor:
         """Cells to vectors [B, N, width]: ids of all streams looked up and summed, or patches projected."""
         if (grid is None) != (self.roads.grid is None):
             said = "none" if grid is None else "one"
@@ -222,9 +182,12 @@ class Transformer(Network):
             stream = torch.arange(self.space.channels) * (self.space.vocab + 1)
             h: Tensor = self.embed(x.flatten(2) + stream[:, None]).sum(1)
             h = normal(h)
+            if self.near is not None:
+                ids = x.flatten(2) if memory is None else memory.read(x.flatten(2))
+                h = h + self.near(ids, tuple(x.shape[2:]) if memory is None else self.space.dims, seen)
             if grid is not None and self.grid is not None:
                 g = grid.flatten(2).transpose(1, 2).to(h.dtype)
-                h = h + self.grid(g if seen is None else g[:, seen : seen + h.shape[1]])
+                h = h + self.grid(g if memory is None else g[:, seen : seen + h.shape[1]])
             return h
         x = x if grid is None else torch.cat([x, grid.to(x.dtype)], dim=1)
         vectors: Tensor = self.enter(cut(x.to(self.enter.weight.dtype), self.config.patch))
@@ -242,9 +205,9 @@ class Transformer(Network):
             y = F.linear(h, self.embed.weight.view(c, vocab + 1, -1)[:, :vocab].reshape(c * vocab, -1))
         return y.float().view(len(y), -1, c, vocab).transpose(1, 2).reshape(len(y), c, *dims, vocab)
 
-    def moods(self, t: Tensor | None, vector: Tensor | None, dtype: torch.dtype) -> list[tuple[Tensor, ...]] | None:
-        """Six modulations [B, 1, width] for every block and for the exit; None for a network without time or vector."""
-        if self.modulate is None or self.shades is None:
+    def mood(self, t: Tensor | None, vector: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+        """Time and vector as one [B, width]; None for a network without either."""
+        if self.modulate is None:
             return None
         c = torch.zeros(())
         if self.clock is not None:
@@ -255,8 +218,15 @@ class Transformer(Network):
             if vector is None:
                 raise UsageError("this transformer was built for a condition vector and was given none")
             c = c + self.vector(vector.to(dtype))
-        m = self.modulate(F.silu(c).to(dtype))
-        return [tuple((m + row)[:, None].chunk(6, dim=-1)) for row in self.shades]
+        return F.silu(c).to(dtype)
+
+
+def shaded(modulate: nn.Linear | None, shades: Tensor | None, mood: Tensor | None, rows: int) -> list[Mods]:
+    """Six modulations [B, 1, width] for each of so many layers; None for each where there is no mood."""
+    if modulate is None or shades is None or mood is None:
+        return [None] * rows
+    m = modulate(mood)
+    return [tuple((m + row)[:, None].chunk(6, dim=-1)) for row in shades]
 
 
 def clocked(t: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from typing import Literal, final
 import numpy as np
 from pydantic import Field
 
+from genus.core import Space
 from genus.data.dataset import Record
 from genus.errors import NoLikelihood
 from genus.validate import compressors, ngram
@@ -65,7 +66,7 @@ class Likelihood(Measure):
         unit, of = ("bits", LN2) if counted else ("nats", 1.0)
         value, low, high = ratio(nats / of, np.full(len(nats), float(space.cells)))
         cell = "code" if codec.coded else "dimension"
-        said = f"{unit}/{cell}" if counted else f"{unit}/{cell}, of a density"
+        said = f"{unit}/{cell}{coarser(space)}" if counted else f"{unit}/{cell}, of a density"
         return Finding(f"{unit}_per_{cell}", value, low, high, said, "lower", subject.held)
 
     def _baselines(self, subject: Subject, texts: list[bytes]) -> tuple[tuple[Finding, ...], tuple[str, ...]]:
@@ -89,6 +90,11 @@ class Likelihood(Measure):
             found.append(finding("xz_primed", 8 * size / len(joined)))
             notes.append(f"xz_primed was first shown {len(prefix):,} bytes of training text.")
         return tuple(found), tuple(notes)
+
+
+def coarser(space: Space) -> str:
+    """What is said of bits that are few because values were rounded first; nothing of bytes, the usual case."""
+    return f" of {space.levels} levels" if space.levels is not None and space.levels < 256 else ""
 
 
 def encoded(record: Record) -> bytes:

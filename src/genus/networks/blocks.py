@@ -1,0 +1,144 @@
+"""A layer of the transformer: attention and feed-forward on a residual stream, and three ways to be told tokens.
+
+cross: x asks the tokens after it has asked itself. prefix: the tokens stand before x in one sequence, under the same
+weights (Ramesh et al. 2021, arXiv 2102.12092). joint: the same sequence, but weights and modulation of the tokens are
+their own (Esser et al. 2024, arXiv 2403.03206). Knows neither spaces nor losses.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from genus.networks.attention import Memory, Table, attend, normal, relu2, turn
+
+Mods = tuple[Tensor, ...] | None  # shift, scale, gate of both halves, each [B, 1, width]
+
+
+@final
+@dataclass(frozen=True)
+class Told:
+    """Tokens of a condition on their way through the layers: x [B, L, width], those that are no padding `heard` [B, L].
+
+    mods: of each layer, where the tokens are part of the sequence.
+    """
+
+    x: Tensor
+    heard: Tensor
+    table: Table
+    mods: list[Mods]
+
+
+@final
+class Block(nn.Module):
+    """x + attention, (+ cross-attention), + feed-forward, each on the normalised stream.
+
+    told: how it is told tokens; None: not at all. last: of the layers, so that what becomes of the tokens is not used.
+    mute: only asked, it has no output of its own.
+    """
+
+    def __init__(
+        self,
+        width: int,
+        head: int,
+        heads: int,
+        kv_heads: int,
+        ffn: float,
+        gate: Literal["relu2", "swiglu"],
+        causal: bool,
+        dropout: float,
+        told: Literal["cross", "prefix", "joint"] | None = None,
+        last: bool = False,
+        mute: bool = False,
+    ) -> None:
+        super().__init__()
+        self.head, self.heads, self.kv_heads = head, heads, kv_heads
+        self.causal, self.swiglu, self.dropout, self.last = causal, gate == "swiglu", dropout, last
+        hidden = max(16, round(ffn * width / 16) * 16)
+        self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * head, bias=False)
+        self.out = self.up = self.down = None
+        if not mute:
+            self.out = nn.Linear(heads * head, width, bias=False)
+            self.up = nn.Linear(width, hidden * (2 if self.swiglu else 1), bias=False)
+            self.down = nn.Linear(hidden, width, bias=False)
+        self.ask = self.told = self.answer = self.other = None
+        if told == "cross":
+            self.ask = nn.Linear(width, heads * head, bias=False)
+            self.told = nn.Linear(width, 2 * kv_heads * head, bias=False)
+            self.answer = nn.Linear(heads * head, width, bias=False)
+        for linear in (self.qkv, self.up, self.ask, self.told):
+            if linear is not None:
+                nn.init.normal_(linear.weight, std=0.6 / math.sqrt(width))
+        for linear in (self.out, self.down, self.answer):
+            if linear is not None:
+                nn.init.zeros_(linear.weight)
+        if told == "joint":
+            self.other = Block(width, head, heads, kv_heads, ffn, gate, causal, dropout, mute=last)
+
+    def forward(
+        self, x: Tensor, table: Table, mods: Mods, told: Told | None, memory: Memory | None, layer: int
+    ) -> tuple[Tensor, Told | None]:
+        """x [B, N, width] and what it was told, both as the next layer reads them."""
+        q, k, v = self.asked(x, table, mods)
+        if self.told is None and told is not None:  # one sequence, the tokens first
+            weights = self.other or self
+            first = weights.asked(told.x, told.table, told.mods[layer])
+            q, k, v = (torch.cat(pair, 1) for pair in zip(first, (q, k, v), strict=True))
+        seen, heard = 0, None
+        if memory is not None:
+            seen = memory.seen
+            k, v = memory.add(layer, k, v)
+            heard = None if memory.heard is None else memory.heard[:, : k.shape[1]]
+        elif self.told is None and told is not None:
+            heard = F.pad(told.heard, (0, x.shape[1]), value=True)
+        y = attend(q, k, v, self.causal, seen, heard).flatten(2)
+        if self.told is None and told is not None:
+            before, y = y[:, : told.x.shape[1]], y[:, told.x.shape[1] :]
+            if not self.last:
+                told = replace(told, x=weights.answered(told.x, before, told.mods[layer], None))
+        return self.answered(x, y, mods, told), told
+
+    def asked(self, x: Tensor, table: Table, mods: Mods) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, [B, N, heads, head]."""
+        both = self.heads + self.kv_heads
+        qkv = self.qkv(modulated(x, mods, 0)).view(*x.shape[:2], both + self.kv_heads, self.head)
+        qk, v = turn(qkv[:, :, :both], table), qkv[:, :, both:]
+        return qk[:, :, : self.heads], qk[:, :, self.heads :], v
+
+    def answered(self, x: Tensor, y: Tensor, mods: Mods, told: Told | None) -> Tensor:
+        """x with what attention found, y [B, N, heads x head], and what the feed-forward makes of both."""
+        assert self.out is not None and self.up is not None and self.down is not None, "a mute block has no output"
+        x = x + gated(self.drop(self.out(y)), mods, 2)
+        if told is not None and self.ask is not None and self.told is not None and self.answer is not None:
+            q = normal(self.ask(normal(x)).view(*x.shape[:2], self.heads, self.head))
+            k, v = self.told(told.x).view(*told.x.shape[:2], -1, self.head).chunk(2, dim=2)
+            # Keys know their order even if what made the tokens forgot to say it: unordered text teaches nothing.
+            k = turn(k, told.table)
+            x = x + self.answer(attend(q, k, v, causal=False, heard=told.heard).flatten(2))
+        h = self.up(modulated(x, mods, 3))
+        if self.swiglu:
+            a, g = h.chunk(2, dim=-1)
+            h = a * F.silu(g)
+        else:
+            h = relu2(h)
+        return x + gated(self.drop(self.down(h)), mods, 5)
+
+    def drop(self, y: Tensor) -> Tensor:
+        """Dropout on what a block adds; not a module, so that a rate of zero leaves no trace in a graph."""
+        return F.dropout(y, self.dropout) if self.training and self.dropout else y
+
+
+def modulated(x: Tensor, mods: Mods, at: int) -> Tensor:
+    """Normalised, then shifted and scaled by what time and vector say."""
+    h = normal(x)
+    return h if mods is None else h * (1 + mods[at + 1]) + mods[at]
+
+
+def gated(y: Tensor, mods: Mods, at: int) -> Tensor:
+    """Gates start at one, not at zero: y starts at zero by its projection already, and one of the two must move."""
+    return y if mods is None else y * (1 + mods[at])
