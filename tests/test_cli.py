@@ -11,7 +11,9 @@ import toys
 from typer.testing import CliRunner
 
 from genus import files, make
-from genus.cli import app, columns, forecasted
+from genus.cli import app
+from genus.cli.lines import forecasted
+from genus.cli.options import columns
 from genus.errors import GenusError, UsageError
 from genus.train.loop import Interrupted
 

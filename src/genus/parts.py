@@ -20,7 +20,19 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, SerializeAsAny, Val
 
 from genus.errors import GenusError, UsageError
 
-ROOMS = ("codecs", "networks", "objectives", "samplers", "conditions", "data", "clean", "train", "validate", "recipes")
+ROOMS = (
+    "codecs",
+    "learned",
+    "networks",
+    "objectives",
+    "samplers",
+    "conditions",
+    "data",
+    "clean",
+    "train",
+    "validate",
+    "recipes",
+)
 _KIND = re.compile(rf"({'|'.join(ROOMS)})\.([a-z][a-z0-9_]*)(\.[a-z][a-z0-9_]*)?")
 
 

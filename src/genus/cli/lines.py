@@ -1,51 +1,14 @@
-"""What the verbs of the command line share: opening a run, watching, asking before a long one, showing a result."""
+"""What a verb prints: one JSON object, or a few lines for people."""
 
 from __future__ import annotations
 
-import json as jsons
-import sys
-from collections.abc import Callable
-from pathlib import Path
+import json
 from typing import Any
 
-import typer
 
-from genus.errors import UsageError
-
-
-def opened(name: str, home: Path | None) -> Any:
-    """The run of this name."""
-    from genus import home as homes
-    from genus.run import Run
-
-    return Run(homes.run_path(name, homes.home(home)))
-
-
-def placed(home: Path | None) -> str:
-    """What the next command needs to find the same home."""
-    import shlex
-
-    return "" if home is None else f" --home {shlex.quote(str(home))}"
-
-
-def watched(work: Callable[[Any], Any], json: bool) -> Any:
-    """`work(watch)` with progress on standard error; silent with --json."""
-    from genus.screen import Screen
-
-    with Screen(quiet=json) as watch:
-        return work(watch)
-
-
-def asking(yes: bool, said: Callable[[dict[str, Any]], str] | None = None) -> Callable[[dict[str, Any]], bool] | None:
-    """Shows the forecast and asks, where there is somebody to ask."""
-    if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return None
-
-    def ask(forecast: dict[str, Any]) -> bool:
-        print((said or forecasted)(forecast), file=sys.stderr)
-        return typer.confirm("train?", default=True, err=True)
-
-    return ask
+def show(result: Any) -> None:
+    """One JSON object on standard output."""
+    print(json.dumps(result, ensure_ascii=False, default=str), flush=True)
 
 
 def forecasted(forecast: dict[str, Any]) -> str:
@@ -88,16 +51,3 @@ def ranking(said: dict[str, Any]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in grid]
     return [*lines, *lost, f"page    {said['page']}"]
-
-
-def columns(pairs: list[str] | None) -> dict[str, str] | None:
-    """['text=body'] as {'text': 'body'}."""
-    for pair in pairs or ():
-        if "=" not in pair:
-            raise UsageError(f"--column {pair!r} is not understood; write role=name, e.g. text=body")
-    return dict(pair.split("=", 1) for pair in pairs) if pairs else None
-
-
-def show(result: Any) -> None:
-    """One JSON object on standard output."""
-    print(jsons.dumps(result, ensure_ascii=False, default=str), flush=True)
