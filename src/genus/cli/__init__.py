@@ -36,6 +36,7 @@ VERBS = (
     stages.deploy,
     uses.generate,
     uses.score,
+    uses.anomalies,
     uses.serve,
     uses.reproduce,
     looks.recipes,

@@ -51,3 +51,28 @@ def ranking(said: dict[str, Any]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*grid, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in grid]
     return [*lines, *lost, f"page    {said['page']}"]
+
+
+def scored(said: dict[str, Any]) -> list[str]:
+    """Likelihoods: a line a file, then what they are."""
+    lines = []
+    for item in said["items"]:
+        error = (
+            "" if item["error"] is None else f"  (log p {item['nats']:.1f} nats, standard error {item['error']:.2f})"
+        )
+        lines.append(f"{item['bits']:10.4f} {item['per']}  {item['file']}{error}")
+    return [*lines, said["says"]]
+
+
+def odd(said: dict[str, Any]) -> list[str]:
+    """Anomalies: what share of usual items is less odd than each file, how well each score tells, what to know."""
+    names = list(said["auroc"])
+    lines = ["".join(f"{name:>16}" for name in names) + "  less odd usual items"]
+    lines += [
+        "".join(f"{item['odder_than'][name]:>16.0%}" for name in names) + f"  {item['file']}" for item in said["items"]
+    ]
+    lines.append(f"told from {said['usual']['items']} usual items, by AUROC (0.5 is chance):")
+    for name, found in said["auroc"].items():
+        span = "" if found["low"] is None else f"  [{found['low']:.3f}, {found['high']:.3f}]"
+        lines.append(f"  {name:16}{found['value']:.3f}{span}")
+    return [*lines, *said["says"]]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -29,6 +31,14 @@ RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or fol
 DatasetName = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's name or folder.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before training.")]
 
+Files = Annotated[
+    list[Path], typer.Argument(metavar="FILE", help="Files or folders of the medium that the run learned.")
+]
+Looks = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="How an estimate is made: probes=8 (flow, diffusion), looks=64 (autoencoding, masked)."),
+]
+
 
 def columns(pairs: list[str] | None) -> dict[str, str] | None:
     """['text=body'] as {'text': 'body'}."""
@@ -36,3 +46,54 @@ def columns(pairs: list[str] | None) -> dict[str, str] | None:
         if "=" not in pair:
             raise UsageError(f"--column {pair!r} is not understood; write role=name, e.g. text=body")
     return dict(pair.split("=", 1) for pair in pairs) if pairs else None
+
+
+def assigned(pairs: list[str] | None) -> dict[str, Any]:
+    """['probes=8'] as {'probes': 8}; values as JSON, or else as text."""
+    found: dict[str, Any] = {}
+    for pair in pairs or ():
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--set {pair!r} is not understood; write name=value, e.g. probes=8")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found
+
+
+def origin(
+    image: Path | None,
+    mask: Path | None,
+    strength: float | None,
+    between: tuple[str, str] | None,
+    base: Path | None,
+    plus: Sequence[Path],
+    minus: Sequence[Path],
+    n: int,
+    first: int,
+) -> Any:
+    """What the samples start from, or None. Raises `UsageError` for options that do not go together."""
+    begun = {"--image": image, "--between": between, "--from": base}
+    given = [name for name, value in begun.items() if value is not None]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)}: samples start from one of them; leave the others out")
+    if image is None and mask is not None:
+        raise UsageError(f"--mask {mask} says where to draw anew in a picture; give the picture with --image")
+    if image is None and strength is not None:
+        raise UsageError(f"--strength {strength:g} says how far to go from a picture; give the picture with --image")
+    if base is None and (plus or minus):
+        raise UsageError(f"{[*plus, *minus][0]} is added to or taken from a latent; say whose with --from")
+    if first and given and image is None:
+        raise UsageError(f"--first {first}: the items of {given[0]} are made together; leave --first out")
+    if not given:
+        return None
+    from genus.deploy import Between, Start, Sum
+    from genus.deploy.origins import end
+
+    if image is not None:
+        return Start(image, mask)
+    if between is not None:
+        return Between(end(between[0]), end(between[1]), n)
+    assert base is not None
+    return Sum(base, tuple(plus), tuple(minus), n)

@@ -1,4 +1,4 @@
-"""Verbs that put a run to use: generate, score, serve, reproduce."""
+"""Verbs that put a run to use: generate, score, anomalies, serve, reproduce."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from genus.cli.lines import show
-from genus.cli.options import Home, Json, RunName
+from genus.cli.lines import odd, scored, show
+from genus.cli.options import Files, Home, Json, Looks, RunName, assigned, origin
 from genus.cli.work import opened, watched
-from genus.errors import UsageError
 
 
 def generate(
@@ -31,6 +30,14 @@ def generate(
     image: Annotated[Path | None, typer.Option(help="A picture to start from.")] = None,
     mask: Annotated[Path | None, typer.Option(help="With --image: white where to draw anew, the rest is kept.")] = None,
     strength: Annotated[float | None, typer.Option(help="With --image: 0 to 1, how far from it to go.")] = None,
+    between: Annotated[
+        tuple[str, str] | None, typer.Option(help="Two files, or seeds (seed:3): -n items on the way between them.")
+    ] = None,
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="A file whose latent to begin with: -n items on the way from it.")
+    ] = None,
+    plus: Annotated[list[Path] | None, typer.Option(help="With --from: added; the mean, if repeated.")] = None,
+    minus: Annotated[list[Path] | None, typer.Option(help="With --from: taken away; the mean, if repeated.")] = None,
     truncation: Annotated[float | None, typer.Option(help="What is kept of a style's own; 1 is all.")] = None,
     home: Home = None,
     json: Json = False,
@@ -38,16 +45,17 @@ def generate(
     """Samples of a run. Every file gets a manifest beside it, from which `genus reproduce` can make it again.
 
     Example: genus generate letters "Dear " -n 3 --temperature 0.8
+
+    Example: genus generate digits --between 3.png 8.png -n 8 -o strip/
+
+    Example: genus generate faces --from me.png --plus smiling.png --minus serious.png
     """
-    from genus.deploy import Start
     from genus.deploy import generate as run_generate
 
     asked = {"steps": steps, "tokens": tokens, "temperature": temperature, "top_p": top_p, "top_k": top_k}
     own = {"guidance": guidance, "strength": strength, "truncation": truncation}
     knobs = {k: v for k, v in {**asked, **own}.items() if v is not None}
-    if image is None and mask is not None:
-        raise UsageError("--mask says where to draw anew in a picture; give the picture with --image")
-    start = None if image is None else Start(image, mask)
+    start = origin(image, mask, strength, between, from_, plus or (), minus or (), n, first)
     found = opened(run, home)
 
     def go(watch: Any) -> Any:
@@ -66,24 +74,58 @@ def generate(
 
 def score(
     run: RunName,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE", help="Of the medium that the run learned.")],
+    files: Files,
+    set_: Looks = None,
     home: Home = None,
     json: Json = False,
 ) -> None:
-    """How likely a run finds files: log p, exact or a bound, in bits per byte or per dimension.
+    """How likely a run finds files: log p, exact, a bound or an estimate, in bits per byte or per dimension.
 
     Example: genus score digits 7.png noise.png
+
+    Example: genus score digits scans/ --set probes=8
     """
     from genus.deploy import score as run_score
 
-    found = run_score(opened(run, home), files)
-    if json:
-        show(found.json())
-        return
-    for item in found.items:
-        error = "" if item["error"] is None else f"  (standard error {item['error']:.1f} nats)"
-        print(f"{item['bits']:10.4f} {item['per']}  {item['file']}{error}")
-    print(found.says)
+    found = opened(run, home)
+
+    def go(watch: Any) -> Any:
+        watch.stage("score", found.name)
+        return run_score(found, files, assigned(set_), watch.tick)
+
+    scores = watched(go, json)
+    show(scores.json()) if json else print("\n".join(scored(scores.json())))
+
+
+def anomalies(
+    run: RunName,
+    files: Files,
+    normal: Annotated[
+        list[Path] | None, typer.Option(help="Usual files or folders (default: held-out items). May be repeated.")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", help="So many held-out items, where no --normal is given.")] = 100,
+    set_: Looks = None,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Which files are odd for a run: by likelihood, typicality, complexity and reconstruction, beside usual items.
+
+    AUROC says how well each score tells the files from usual ones; where likelihood fails at it, that is said.
+
+    Example: genus anomalies digits scans/
+
+    Example: genus anomalies letters spam/ --normal inbox/ --json
+    """
+    from genus.deploy import anomalies as run_anomalies
+
+    found = opened(run, home)
+
+    def go(watch: Any) -> Any:
+        watch.stage("anomalies", found.name)
+        return run_anomalies(found, files, normal or (), n, assigned(set_), watch.tick)
+
+    told = watched(go, json)
+    show(told.json()) if json else print("\n".join(odd(told.json())))
 
 
 def serve(
