@@ -37,7 +37,7 @@ def between(a: Tensor, b: Tensor, at: Sequence[float]) -> Tensor:
 def steps(n: int) -> list[float]:
     """n shares of a way, both ends among them. Raises `UsageError` for fewer than two."""
     if n < 2:
-        raise UsageError(f"n = {n}: a way has two ends at least")
+        raise UsageError(f"n = {n}: a way has two ends at least; ask for more, e.g. 8")
     return [i / (n - 1) for i in range(n)]
 
 

@@ -96,7 +96,7 @@ def parse(data: Any) -> Any:
             if error.name != module:
                 raise
         if kind not in Part.known:
-            raise Unknown(f"this version of genus has no part {kind!r}; was the run made by a newer one?")
+            raise Unknown(f"this version of genus has no part {kind!r}")
     try:
         return Part.known[kind].model_validate(data)
     except ValidationError as error:

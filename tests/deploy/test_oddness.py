@@ -83,9 +83,9 @@ def test_texts(tmp_path):
             (folder / f"{i}.txt").write_text(text)
     found = anomalies(run, [odd], [usual])
     assert found.per == "bits/byte" and set(found.told) == {"likelihood", "typicality", "complexity"}
-    assert found.told["likelihood"].value == 1.0 and any("likelihood is exact" in line for line in found.says)
+    assert found.told["likelihood"].value == 1.0 and any("likelihood: exact" in line for line in found.says)
     told = CliRunner().invoke(app, ["anomalies", str(run.path), str(odd), "--normal", str(usual)])
-    assert told.exit_code == 0 and "AUROC" in told.stdout and "likelihood is exact" in told.stdout
+    assert told.exit_code == 0 and "AUROC" in told.stdout and "likelihood: exact" in told.stdout
 
 
 def test_an_autoencoder_without_likelihood_rebuilds(tmp_path):
@@ -100,7 +100,7 @@ def test_an_autoencoder_without_likelihood_rebuilds(tmp_path):
 
 def test_what_cannot_be_judged(shapes, digits, tmp_path):
     odd = written(tmp_path / "odd", noise(2))
-    with pytest.raises(NoLikelihood, match="defines no likelihood.*nor has it an autoencoder"):
+    with pytest.raises(NoLikelihood, match=r"defines no likelihood.*nor has it an autoencoder"):
         anomalies(shapes, [odd], [odd])
     with pytest.raises(UsageError, match="name usual items with --normal"):
         anomalies(shapes, [odd])

@@ -137,7 +137,7 @@ def compared(
             notes.append("no complexity: the bits are those of a learned code, not of the item")
         else:
             scores["complexity"] = seen.bits - squeezed(run, media) / seen.cells * _unit(per)
-        notes.append(f"likelihood is {says(seen.found)}")
+        notes.append(f"likelihood: {says(seen.found)}")
     squared = rebuilt(run.model(), media)
     if squared is not None:
         scores["reconstruction"] = squared

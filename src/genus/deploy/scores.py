@@ -61,7 +61,8 @@ def score(
         error = None if found.error is None else float(found.error[i])
         said = {"nats": float(found.nats[i]), "bits": float(seen.bits[i]), "per": seen.per, "error": error}
         items.append({"file": str(path), **said})
-    return Scores(items, found.kind, says(found))
+    coded = "; of the learned code of an item, not of the item" if run.model().codec.coded else ""
+    return Scores(items, found.kind, says(found) + coded)
 
 
 def measured(
@@ -83,7 +84,7 @@ def says(found: LogProb) -> str:
     """What a likelihood is worth, in a line."""
     if found.exact:
         return "exact"
-    known = "its standard error is given" if found.error is not None else "of unknown error: one random look at each"
+    known = "its standard error is given" if found.error is not None else "a single draw, so its error is unknown"
     if found.bound:
         return f"a lower bound on log p, so the model may find it likelier; {known}"
     return f"an estimate of log p; {known}"
