@@ -11,12 +11,14 @@ import toys
 from typer.testing import CliRunner
 
 from genus import files, make
-from genus.cli import app, columns, forecasted
+from genus.cli import app
+from genus.cli.lines import forecasted
+from genus.cli.options import columns
 from genus.errors import GenusError, UsageError
 from genus.train.loop import Interrupted
 
-VERBS = [["make"], ["compare"], ["collect"], ["clean"], ["train"], ["validate"], ["deploy"], ["generate"], ["serve"],
-         ["reproduce"], ["recipes"], ["info"], ["doctor"]]  # fmt: skip
+VERBS = [["make"], ["compare"], ["collect"], ["clean"], ["train"], ["validate"], ["deploy"], ["generate"], ["score"],
+         ["anomalies"], ["serve"], ["reproduce"], ["recipes"], ["info"], ["doctor"]]  # fmt: skip
 SMALL = ["--set", "net.depth=1", "--set", "net.width=32", "--set", "net.head=16", "--set", "source.window=32",
          "--set", "training.compile=no", "--set", "training.precision=fp32", "--set", "training.batch=4"]  # fmt: skip
 
@@ -216,6 +218,20 @@ WRONG = [
     (["generate", "letters", "--tokens", "0"], r"tokens = 0"),
     (["generate", "letters", "--steps", "3"], r"no 'steps'; it has: "),
     (["generate", "letters", "--guidance", "3"], r"no 'guidance'"),
+    (["generate", "letters", "--mask", "m.png"], r"give the picture with --image"),
+    (["generate", "letters", "--strength", "0.5"], r"--strength 0\.5 says .* give the picture with --image"),
+    (["generate", "letters", "--plus", "a.png"], r"a\.png is added to .* say whose with --from"),
+    (["generate", "letters", "--image", "a", "--between", "a", "b"], r"--image and --between: .* leave the others out"),
+    (["generate", "letters", "--between", "a", "b", "-n", "3", "--first", "2"], r"--first 2: .* leave --first out"),
+    (["generate", "letters", "--between", "seed:x", "seed:2", "-n", "3"], r"'seed:x' is no seed; write e\.g\. seed:3"),
+    (["generate", "letters", "--between", "seed:1", "seed:2", "-n", "3"], r"from no latent"),
+    (["generate", "letters", "--from", "/no/such/file.txt"], r"/no/such/file\.txt is no file"),
+    (["generate", "letters", "--image", "/no/such/file.png"], r"/no/such/file\.png is no file"),
+    (["score", "letters", "/no/such/file"], r"/no/such/file is no file; name a file of text"),
+    (["score", "letters", "LETTERS", "--set", "probes=8"], r"has no 'probes'; it has: "),
+    (["score", "letters", "LETTERS", "--set", "probes"], r"'probes' is not understood; write name=value"),
+    (["anomalies", "letters", "LETTERS", "-n", "0"], r"n = 0"),
+    (["anomalies", "letters", "/no/such/file"], r"/no/such/file is no file"),
     (["generate", "x" * 300], r"there is no run 'xxx"),
     (["generate", "~no-such-user/x"], r"there is no run '~no-such-user/x'"),
     (["generate", ""], r"there is no run ''"),

@@ -19,7 +19,8 @@ import pytest
 import typer
 
 import genus
-from genus.cli import ASKED_WRONGLY, app
+from genus.cli import app
+from genus.cli.ends import ASKED_WRONGLY
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])

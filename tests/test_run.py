@@ -2,6 +2,7 @@
 
 import json
 import math
+import subprocess
 import sys
 
 import pytest
@@ -221,3 +222,45 @@ def test_in_memory_is_the_cache(tmp_path):
     _, cache = toys.data(toys.text_phase(), 5)
     assert cache.total == sum(len(t.encode()) + 1 for t in toys.texts(5)) and cache.ids == list("01234")
     assert in_memory(*[toys.image_phase().codec.load(None), toys.pictures(3)]).take([2]).shape == (1, 1, 8, 8)
+
+
+class TestAnotherVersion:
+    """A run with a field or part that this version does not have."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        phase = toys.text_phase()
+        save(assemble(phase, phase.codec.load(tmp_path)), phase, tmp_path)
+        return tmp_path
+
+    def changed(self, folder, change):
+        config = files.read_json(folder / "config.json")
+        change(config["phase"])
+        files.write_json(folder / "config.json", config)
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            (lambda p: p["nets"]["net"].update(wings=2), r"networks\.transformer: wings = 2: there is no such field"),
+            (lambda p: p.update(mood="dark"), r"mood = 'dark': there is no such field"),
+            (lambda p: p["objective"].update(kind="objectives.later"), r"no part 'objectives\.later'"),
+        ],
+    )
+    def test_is_named(self, folder, change, said):
+        self.changed(folder, change)
+        with pytest.raises(GenusError, match=rf"config\.json was written by a version that it does not name.*{said}"):
+            load_model(folder)
+        files.write_json(folder / "environment.json", {"versions": {"genus": "0.0.7"}})
+        with pytest.raises(
+            GenusError, match=rf"written by genus 0\.0\.7, .*{said}; use the genus that wrote it, or train"
+        ):
+            load_model(folder)
+
+    def test_a_damaged_one_is_damaged(self, folder):
+        self.changed(folder, lambda p: p["nets"]["net"].update(depth=-1))
+        with pytest.raises(GenusError, match=r"config\.json is damaged: networks\.transformer: depth = -1"):
+            load_model(folder)
+
+    def test_a_learned_codec_is_found_by_a_fresh_process(self):
+        code = "from genus.parts import parse; print(parse({'kind': 'learned.codec'}).phase)"
+        subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

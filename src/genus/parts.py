@@ -12,6 +12,7 @@ executes stored code. A new part is a new file: there is no list of parts to edi
 from __future__ import annotations
 
 import importlib
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Self, TypeVar
@@ -33,10 +34,15 @@ ROOMS = (
     "validate",
     "recipes",
 )
+SURPLUS = "extra_forbidden"  # pydantic's word for a field that a class does not have
 _KIND = re.compile(rf"({'|'.join(ROOMS)})\.([a-z][a-z0-9_]*)(\.[a-z][a-z0-9_]*)?")
 
 
 P = TypeVar("P", bound="Part")
+
+
+class Unknown(UsageError):
+    """A part, or a field of one, that this version of genus does not have."""
 
 
 class Part(BaseModel):
@@ -90,25 +96,57 @@ def parse(data: Any) -> Any:
             if error.name != module:
                 raise
         if kind not in Part.known:
-            raise UsageError(f"this version of genus has no part {kind!r}; was the run made by a newer one?")
+            raise Unknown(f"this version of genus has no part {kind!r}")
     try:
         return Part.known[kind].model_validate(data)
     except ValidationError as error:
-        raise UsageError(plain(error, kind)) from None
+        raise (Unknown if _surplus(error) else UsageError)(plain(error, kind)) from None
 
 
 def restored(cls: type[P], data: Any, path: Path) -> P:
-    """The `cls` that a file holds. Raises `GenusError` if it holds something else."""
+    """The `cls` that a file holds. Raises `GenusError` if it holds something else, or what another version wrote."""
     try:
         return cls.model_validate(data)
+    except Unknown as error:
+        raise _of_another_version(str(error), path) from None
+    except UsageError as error:
+        raise GenusError(f"{path} is damaged: {error}") from None
     except ValidationError as error:
-        raise GenusError(f"{path} is damaged: {plain(error, cls.__name__)}") from None
+        said = plain(error, cls.__name__)
+        raise (
+            _of_another_version(said, path) if _surplus(error) else GenusError(f"{path} is damaged: {said}")
+        ) from None
 
 
 def plain(error: ValidationError, where: str) -> str:
     """A validation error as one readable sentence a field."""
-    said = (f"{'.'.join(map(str, e['loc'])) or where} = {e.get('input')!r}: {e['msg'].lower()}" for e in error.errors())
+    said = (
+        f"{'.'.join(map(str, e['loc'])) or where} = {e.get('input')!r}: "
+        f"{'there is no such field' if e['type'] == SURPLUS else e['msg'].lower()}"
+        for e in error.errors()
+    )
     return f"{where}: " + "; ".join(said)
+
+
+def _surplus(error: ValidationError) -> bool:
+    return any(e["type"] == SURPLUS for e in error.errors())
+
+
+def _of_another_version(said: str, path: Path) -> GenusError:
+    """What is wrong with a file of a run, who wrote it (environment.json of the run, if it tells), and the remedy."""
+    from genus import __version__
+
+    made = "by a version that it does not name"
+    for folder in list(path.parents)[:3]:  # a run's own files, and those of its phases and its codec
+        try:
+            made = f"by genus {json.loads((folder / 'environment.json').read_text())['versions']['genus']}"
+            break
+        except (OSError, ValueError, LookupError, TypeError):
+            continue
+    return GenusError(
+        f"{path} was written {made}, and this is genus {__version__}, which does not know all of it: {said}; use the "
+        "genus that wrote it, or train the run again with this one"
+    )
 
 
 #: A field that holds some part: `codec: Any_[CodecConfig]`. Stored with all its own fields, read back as itself.

@@ -13,8 +13,9 @@ Configurations are JSON and weights safetensors: loading executes and unpickles 
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +28,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from genus import files
+from genus import files, latents
 from genus.core import Batch, Codec, Embedder, LogProb, Model, Network, Noise, Roads
 from genus.data.cache import Cache
 from genus.data.dataset import Dataset
@@ -209,37 +210,45 @@ class Run:
 
         Along a great circle, which keeps the length that the latents of a normal distribution have.
         """
-        if n < 2:
-            raise UsageError(f"n = {n}: a way has two ends at least")
-        a, b = self.invert([first, second], prompt).flatten(1)
-        shape = self.invert([first], prompt).shape[1:]
-        angle = torch.acos(torch.clamp(torch.dot(a, b) / (a.norm() * b.norm()).clamp(min=1e-12), -1 + 1e-6, 1 - 1e-6))
-        at = torch.linspace(0, 1, n)[:, None]
-        z = (torch.sin((1 - at) * angle) * a + torch.sin(at * angle) * b) / torch.sin(angle)
-        return self.generate(prompt, n, latents=z.view(n, *shape), **knobs)
+        at = latents.steps(n)
+        a, b = self.invert([first, second], prompt)
+        return self.generate(prompt, n, latents=latents.between(a, b, at), **knobs)
 
     def score(self, media: Sequence[Any], batch: int = 16) -> list[float]:
         """log p(x) of each item in nats. Raises `NoLikelihood` where the family has none."""
         found: list[float] = self.log_prob(media, batch).nats.tolist()
         return found
 
-    def log_prob(self, media: Sequence[Any], batch: int = 16) -> LogProb:
-        """The same with what it is worth: exact or not, and the error of an estimate. Nothing is told of the items."""
+    def log_prob(
+        self,
+        media: Sequence[Any],
+        batch: int = 16,
+        progress: Callable[[float, float | None], object] | None = None,
+        **knobs: Any,
+    ) -> LogProb:
+        """The same with what it is worth: exact or not, and the error of an estimate. Nothing is told of the items.
+
+        An item's figure does not depend on those beside it. progress: told (done, all of them). knobs: the objective's
+        own, e.g. `probes` (flow, diffusion) or `looks` (autoencoding, masked): over how many draws a mean is taken.
+        """
         model = self.model()
+        model = replace(model, objective=model.objective.but(**knobs)) if knobs else model
         cache = in_memory(model.codec, media) if media else None
         nats, spread = torch.zeros(len(media), dtype=torch.float64), torch.zeros(len(media), dtype=torch.float64)
-        exact, estimated = True, False
-        parts = self.source.once(cache, model.codec, batch) if cache is not None else ()
+        parts: list[LogProb] = []
         with torch.no_grad():
-            for i, part in enumerate(parts):
-                noise = Noise(0, tuple(range(i * batch, i * batch + len(part))))
+            for part in self.source.once(cache, model.codec, batch) if cache is not None else ():
+                noise = Noise(0, tuple(address(x) for x in part.x))
                 found = model.log_prob(replace(part, fields={}), noise)
                 at = torch.tensor([int(name) for name in part.ids])
-                nats.index_add_(0, at, found.nats.double())
+                nats.index_add_(0, at, found.nats.double().cpu())
                 if found.error is not None:
-                    spread.index_add_(0, at, found.error.double().square())
-                exact, estimated = exact and found.exact, estimated or found.error is not None
-        return LogProb(nats, exact, spread.sqrt() if estimated else None)
+                    spread.index_add_(0, at, found.error.double().cpu().square())
+                parts.append(found)
+                if progress is not None:
+                    progress(int(at[-1]) + 1, len(media))
+        exact, bound = all(p.exact for p in parts), all(p.exact or p.bound for p in parts)
+        return LogProb(nats, exact, spread.sqrt() if any(p.error is not None for p in parts) else None, bound)
 
     def embed(self, media: Sequence[Any], batch: int = 64) -> NDArray[np.float32]:
         """Unit vectors [n, D] of items; their products with those of `embed_texts` say what belongs to what.
@@ -276,6 +285,12 @@ def in_memory(codec: Codec, media: Sequence[Any]) -> Cache:
     starts = np.cumsum([0, *(row.shape[0] for row in rows)])
     cells: Any = torch.cat(rows).numpy()
     return Cache(cells, codec.streams, [str(i) for i in range(len(rows))], starts, {})
+
+
+def address(x: Tensor) -> int:
+    """63 bits that stand for a sample: the address of its noise, where the same x shall always have the same."""
+    digest = hashlib.blake2b(x.contiguous().cpu().numpy().tobytes(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
 
 
 def load(path: Path | str) -> Run:

@@ -2,14 +2,18 @@
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
+import torch
 import toys
 from typer.testing import CliRunner
 
 from genus.cli import app
+from genus.core import LogProb
 from genus.deploy import score
+from genus.deploy.scores import says
 from genus.errors import GenusError, UsageError
 from genus.media import image
 
@@ -31,7 +35,7 @@ def test_a_picture_like_the_data_is_likelier_than_noise(digits, pictures):
     assert [item["nats"] for item in found.items] == pytest.approx(
         digits.score([image.read(p.read_bytes()) for p in pictures])
     )
-    assert "bound" in found.says and like["error"] is None
+    assert found.kind == "bound" and "lower bound" in found.says and "unknown" in found.says and like["error"] is None
     json.dumps(found.json())
 
 
@@ -47,3 +51,31 @@ def test_a_damaged_file_is_named(digits, tmp_path):
         score(digits, [tmp_path / "half.png"])
     with pytest.raises(UsageError, match=r"none\.png is no file"):
         score(digits, [tmp_path / "none.png"])
+
+
+def test_a_file_scores_the_same_whatever_is_beside_it(digits, pictures):
+    both, alone = score(digits, pictures), score(digits, pictures[1:])
+    assert both.items[1]["nats"] == pytest.approx(alone.items[0]["nats"], rel=1e-6)
+
+
+def test_more_draws_tell_the_error(digits, pictures):
+    found = score(digits, pictures, {"probes": 4, "looks": 5})
+    assert all(item["error"] > 0 for item in found.items) and "standard error is given" in found.says
+    with pytest.raises(UsageError, match="has no 'prob'"):
+        score(digits, pictures, {"prob": 4})
+
+
+def test_what_a_likelihood_is_worth():
+    nats = torch.zeros(1)
+    for found, kind, said in (
+        (LogProb(nats, exact=True), "exact", "exact"),
+        (LogProb(nats, False, nats, True), "bound", "lower bound .* standard error is given"),
+        (LogProb(nats, False, None, True), "bound", "lower bound .* error is unknown"),
+        (LogProb(nats, False, nats), "estimate", "an estimate .* is given"),
+    ):
+        assert found.kind == kind and re.match(f".*{said}", says(found))
+
+
+def test_a_folder_gives_the_files_of_the_medium(digits, pictures, tmp_path):
+    (tmp_path / "notes.txt").write_text("a text among pictures")
+    assert [item["file"] for item in score(digits, [tmp_path]).items] == sorted(map(str, pictures))

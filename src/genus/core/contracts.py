@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, final, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, Self, final, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -227,14 +227,21 @@ class Turn:
 @final
 @dataclass(frozen=True, slots=True)
 class LogProb:
-    """log p(x) of each sample in nats, [B]; `exact`, or else a bound or an estimate, with its standard error if known.
+    """log p(x) of each sample in nats, [B]; `exact`, or else an estimate, with its standard error if known.
 
-    Of a space with a vocabulary or a grain it is a probability, so its bits can be counted; else a density.
+    bound: it is at most log p, in the mean over what is random in it. Of a space with a vocabulary or a grain it is a
+    probability, so its bits can be counted; else a density.
     """
 
     nats: Tensor
     exact: bool
     error: Tensor | None = None
+    bound: bool = False
+
+    @property
+    def kind(self) -> Literal["exact", "bound", "estimate"]:
+        """What it is, in a word."""
+        return "exact" if self.exact else "bound" if self.bound else "estimate"
 
 
 class Objective(Part, ABC):
@@ -300,6 +307,10 @@ class Sampler(Part, ABC):
         self, predict: Predictor, space: Space, cond: Cond, noise: Noise, known: Known | None = None
     ) -> Iterator[Tensor]:
         """x as it grows: longer texts, clearer pictures; the last one is the sample. [B, C, *dims], B = len(noise)."""
+
+    def latent(self, predict: Predictor, space: Space) -> tuple[int, ...]:
+        """The shape of the latent, which is normal draw 0 of the noise. Raises `UsageError` where there is none."""
+        raise UsageError(f"{self.kind} draws x from no latent, so nothing lies between two of them")
 
     @torch.no_grad()
     def __call__(

@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
+    "Anomalies",
+    "Between",
     "Generated",
     "Published",
     "Reproduced",
     "Scores",
     "Start",
+    "Sum",
+    "anomalies",
     "app",
     "generate",
     "publish",
@@ -19,14 +23,18 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from genus.deploy.oddness import Anomalies, anomalies
+    from genus.deploy.origins import Between, Start, Sum
     from genus.deploy.release import Published, publish
     from genus.deploy.reproduction import Reproduced, reproduce
-    from genus.deploy.samples import Generated, Start, generate
+    from genus.deploy.samples import Generated, generate
     from genus.deploy.scores import Scores, score
     from genus.deploy.server import app, serve
 
 _HOME = {
-    **dict.fromkeys(("Generated", "Start", "generate"), "genus.deploy.samples"),
+    **dict.fromkeys(("Anomalies", "anomalies"), "genus.deploy.oddness"),
+    **dict.fromkeys(("Between", "Start", "Sum"), "genus.deploy.origins"),
+    **dict.fromkeys(("Generated", "generate"), "genus.deploy.samples"),
     **dict.fromkeys(("Reproduced", "reproduce"), "genus.deploy.reproduction"),
     **dict.fromkeys(("Published", "publish"), "genus.deploy.release"),
     **dict.fromkeys(("Scores", "score"), "genus.deploy.scores"),

@@ -14,7 +14,7 @@ from typing import Any, Literal, final
 
 import numpy as np
 
-from genus.deploy import samples
+from genus.deploy import origins, samples
 from genus.errors import GenusError, UsageError
 from genus.media import Damaged, Medium
 from genus.provenance import manifest
@@ -54,12 +54,12 @@ def reproduce(file: Path, run: Path | None = None, home: Path | None = None) -> 
     found = _find(sample.maker, run, home)
     now = samples.maker(found)
     _check(sample.maker, now, found)
-    kind = samples.medium(found)
+    kind = origins.medium(found)
     content = file.read_bytes()
-    start = None if sample.start is None else samples.Start.of(sample.start)
+    ready = None if sample.start is None else origins.origin(sample.start).ready(found, sample.prompt)
 
     def again(batch: tuple[int, ...]) -> Any:
-        items = samples.draw(found, sample.prompt, sample.seed, batch, sample.knobs, start)
+        items = samples.draw(found, sample.prompt, sample.seed, batch, sample.knobs, ready)
         return scaled(items[batch.index(sample.index)], sample.scale)
 
     untouched = manifest.digest(content) == sample.sha256

@@ -13,13 +13,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final
 
-import torch
+from torch import Tensor
 
 import genus
 from genus import files
-from genus.core import Known, Noise
-from genus.errors import GenusError, UsageError
-from genus.media import MEDIA, Damaged, Medium
+from genus.core import Noise
+from genus.deploy.origins import Given, Origin, Ready, medium
+from genus.errors import UsageError
+from genus.media import Medium
 from genus.provenance import manifest
 from genus.provenance.manifest import Maker, Manifest
 from genus.run import Run
@@ -62,16 +63,9 @@ def maker(run: Run) -> Maker:
     )
 
 
-def medium(run: Run) -> Medium:
-    """What the run makes. Raises `UsageError` for a medium that this version does not know."""
-    if run.medium not in MEDIA:
-        raise UsageError(f"run {run.name!r} makes {run.medium!r}, which this version of genus cannot write")
-    return MEDIA[run.medium]
-
-
-def noise(seed: int, indices: Sequence[int]) -> Noise:
+def noise(seed: int, indices: Sequence[int], latents: Tensor | None = None) -> Noise:
     """The randomness of these samples: the one place where a sample's address becomes its draws."""
-    return Noise(seed, tuple(indices))
+    return Noise(seed, tuple(indices), latents)
 
 
 def pieces(indices: Sequence[int], streams: bool) -> Iterator[tuple[int, ...]]:
@@ -81,65 +75,21 @@ def pieces(indices: Sequence[int], streams: bool) -> Iterator[tuple[int, ...]]:
         yield tuple(indices[start : start + size])
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class Start:
-    """Files to start from: an item, and for a picture a mask of its size, white where to draw anew; none: a draft."""
-
-    item: Path
-    mask: Path | None = None
-
-    def json(self) -> dict[str, str]:
-        """Paths and what they hold, for a manifest. Raises `UsageError` if one is not there."""
-        given = {"item": self.item, "mask": self.mask}
-        there = {name: path for name, path in given.items() if path is not None}
-        for path in there.values():
-            if not path.is_file():
-                raise UsageError(f"{path} is no file; name one to start from")
-        paths = {name: str(path.resolve()) for name, path in there.items()}
-        return paths | {f"{name}_sha256": files.sha256(path) for name, path in there.items()}
-
-    @staticmethod
-    def of(said: Mapping[str, str]) -> Start:
-        """From a manifest. Raises `GenusError` if a file is gone or has changed."""
-        for name in ("item", "mask"):
-            if name not in said:
-                continue
-            path = Path(said[name])
-            if not path.is_file() or files.sha256(path) != said[f"{name}_sha256"]:
-                raise GenusError(f"{path}, from which this was made, is gone or has changed; put it back as it was")
-        return Start(Path(said["item"]), Path(said["mask"]) if "mask" in said else None)
-
-    def known(self, run: Run, batch: int) -> Known:
-        """What a sampler is given. Raises `UsageError` for files that the run's medium does not read."""
-        kind, codec = medium(run), run.model().codec
-        if codec.streams:
-            raise UsageError(f"run {run.name!r} makes {run.medium}, which starts from a prompt, not from {self.item}")
-        item, mask = (None if path is None else self._read(kind, path) for path in (self.item, self.mask))
-        anew = None if mask is None else torch.from_numpy(codec.like([mask])[0]).float().mean(-1) > 127
-        return run.model().begin(item, anew, batch)
-
-    def _read(self, kind: Medium, path: Path) -> Any:
-        try:
-            return kind.read(path.read_bytes())
-        except Damaged as error:
-            raise UsageError(f"{path} cannot be read: {error}; give a whole file of the kind the run makes") from error
-
-
 def draw(
     run: Run,
     prompt: str | None,
     seed: int,
     indices: Sequence[int],
     knobs: Mapping[str, Any],
-    start: Start | None = None,
+    ready: Ready | None = None,
 ) -> list[Any]:
     """These samples, drawn as one batch. A text that was cut inside a character ends before it."""
     model = run.model()
+    given = Given() if ready is None else ready(indices)
     fields, known = model.ask(prompt, len(indices))
-    if start is not None:
-        known = start.known(run, len(indices))
-    items = model.generate(noise(seed, indices), fields, known, **knobs)
+    if given.latents is not None:
+        fields = model.plain(prompt, len(indices))
+    items = model.generate(noise(seed, indices, given.latents), fields, given.known or known, **knobs)
     return [item.rstrip("\ufffd") if isinstance(item, str) else item for item in items]
 
 
@@ -151,14 +101,14 @@ def generate(
     out: Path | None,
     knobs: Mapping[str, Any],
     first: int = 0,
-    start: Start | None = None,
+    start: Origin | None = None,
     progress: Callable[[float, float | None], object] | None = None,
 ) -> Generated:
     """Samples first .. first + n - 1 of `seed`.
 
     out: a folder (files are called RUN-SEED-INDEX.suffix, and never replace one with another content), or with n = 1
     a file of the medium's suffix (which is replaced). None: text goes to the caller alone, all else to the run's
-    `samples/`. knobs: the sampler's own. start: files to start from. progress: told (done, n) after each piece. Raises
+    `samples/`. knobs: the sampler's own. start: what to start from. progress: told (done, n) after each piece. Raises
     `UsageError` for an `n`, a prompt, a knob or a file that will not do.
     """
     if n < 1:
@@ -171,9 +121,10 @@ def generate(
     single = _single(out, n, kind)
     by = maker(run)
     said = None if start is None else start.json()
+    ready = None if start is None else start.ready(run, prompt)
     made = Generated([], [])
     for batch in pieces(range(first, first + n), run.model().codec.streams):
-        for index, media in zip(batch, draw(run, prompt, seed, batch, knobs, start), strict=True):
+        for index, media in zip(batch, draw(run, prompt, seed, batch, knobs, ready), strict=True):
             content = kind.write(media)
             sample = Manifest(by, seed, index, batch, manifest.digest(content), prompt, dict(knobs), start=said)
             if isinstance(media, str) and out is None:

@@ -3,60 +3,110 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from genus.deploy.samples import medium
-from genus.errors import GenusError, UsageError
-from genus.media import Damaged
+import numpy as np
+from numpy.typing import NDArray
+
+from genus.core import LogProb
+from genus.deploy.origins import medium, read
+from genus.errors import UsageError
+from genus.media import HEAD
 from genus.run import Run
 from genus.validate.likelihood import coarser
+
+Progress = Callable[[float, float | None], object]
+
+
+@final
+@dataclass(frozen=True)
+class Measured:
+    """found: nats. cells: what each item's are divided by. bits: -log2 p over them; per: the unit, which says else."""
+
+    found: LogProb
+    cells: NDArray[np.float64]
+    bits: NDArray[np.float64]
+    per: str
 
 
 @final
 @dataclass(frozen=True)
 class Scores:
-    """items: {"file", "nats", "bits", "per", "error"}, in the order asked. says: exact, or a bound or an estimate."""
+    """items: {"file", "nats", "bits", "per", "error"}, in order. kind: exact, bound or estimate; says: in a line."""
 
     items: list[dict[str, Any]]
+    kind: str
     says: str
 
     def json(self) -> dict[str, Any]:
-        """{"items": [...], "says": ...}."""
-        return {"items": self.items, "says": self.says}
+        """{"items": [...], "kind": ..., "says": ...}."""
+        return {"items": self.items, "kind": self.kind, "says": self.says}
 
 
-def score(run: Run, paths: Sequence[Path]) -> Scores:
-    """log p of each file under the run, no condition given.
+def score(
+    run: Run, paths: Sequence[Path], knobs: Mapping[str, Any] | None = None, progress: Progress | None = None
+) -> Scores:
+    """log p of each file, or file of a folder, under the run; no condition given.
 
     nats: log p, of a probability where x is discrete or has a grain, else of a density. bits: -log2 p over the bytes of
-    a text or the cells of x. error: standard error of nats where p is estimated. Raises `NoLikelihood` where the family
-    has none, `UsageError` for a file that is not there, `GenusError` for one that cannot be read.
+    a text or the cells of x. error: standard error of nats where p is estimated. knobs: the objective's own. Raises
+    `NoLikelihood` where the family has none, `UsageError` for a file that is not there or cannot be read.
     """
-    kind = medium(run)
-    media = [_read(kind, path) for path in paths]
-    found = run.log_prob(media)
-    space = run.model().space
-    counted = space.vocab is not None or space.grain is not None
-    items = []
-    for i, (path, item) in enumerate(zip(paths, media, strict=True)):
-        text = isinstance(item, str)
-        size = max(1, len(item.encode())) if text else space.cells
-        nats = float(found.nats[i])
-        cell = "code" if run.model().codec.coded else "dimension"
-        unit = "bits/byte" if text else f"bits/{cell}{coarser(space)}" if counted else f"nats/{cell}, of a density"
-        each = -nats / size / (math.log(2) if text or counted else 1.0)
+    taken = gathered(run, paths)
+    seen = measured(run, [read(run, path) for path in taken], knobs, progress)
+    found, items = seen.found, []
+    for i, path in enumerate(taken):
         error = None if found.error is None else float(found.error[i])
-        items.append({"file": str(path), "nats": nats, "bits": each, "per": unit, "error": error})
-    return Scores(items, "exact" if found.exact else "a bound or an estimate: the model may find it likelier")
+        said = {"nats": float(found.nats[i]), "bits": float(seen.bits[i]), "per": seen.per, "error": error}
+        items.append({"file": str(path), **said})
+    coded = "; of the learned code of an item, not of the item" if run.model().codec.coded else ""
+    return Scores(items, found.kind, says(found) + coded)
 
 
-def _read(kind: Any, path: Path) -> Any:
-    if not path.is_file():
-        raise UsageError(f"{path} is no file; name files of the kind the run learned")
-    try:
-        return kind.read(path.read_bytes())
-    except Damaged as error:
-        raise GenusError(f"{path} cannot be read: {error}; give a whole file of the kind the run learned") from error
+def measured(
+    run: Run, media: Sequence[Any], knobs: Mapping[str, Any] | None = None, progress: Progress | None = None
+) -> Measured:
+    """The likelihood of items, and what it is divided by. Raises `NoLikelihood` with the reason."""
+    found = run.log_prob(media, progress=progress, **(knobs or {}))
+    space, codec = run.model().space, run.model().codec
+    texts = all(isinstance(item, str) for item in media)
+    cells = [max(1, len(item.encode("utf-8", "replace"))) if texts else space.cells for item in media]
+    counted = texts or space.vocab is not None or space.grain is not None
+    cell = "byte" if texts else "code" if codec.coded else "dimension"
+    each = np.array(cells, np.float64)
+    bits = -found.nats.numpy() / each / (math.log(2) if counted else 1.0)
+    return Measured(found, each, bits, f"bits/{cell}{coarser(space)}" if counted else f"nats/{cell}, of a density")
+
+
+def says(found: LogProb) -> str:
+    """What a likelihood is worth, in a line."""
+    if found.exact:
+        return "exact"
+    known = "its standard error is given" if found.error is not None else "a single draw, so its error is unknown"
+    if found.bound:
+        return f"a lower bound on log p, so the model may find it likelier; {known}"
+    return f"an estimate of log p; {known}"
+
+
+def gathered(run: Run, paths: Sequence[Path]) -> list[Path]:
+    """Files as they are named, and those of the run's medium in folders, by name. Raises `UsageError` for none."""
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = [file for file in sorted(path.rglob("*")) if file.is_file() and _claimed(run, file)]
+        if not inside:
+            raise UsageError(
+                f"{path} holds no {run.medium}, which is what run {run.name!r} learned; name another folder"
+            )
+        found += inside
+    return found
+
+
+def _claimed(run: Run, path: Path) -> bool:
+    with path.open("rb") as file:
+        return medium(run).claims(file.read(HEAD), path.name)

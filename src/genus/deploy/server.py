@@ -22,7 +22,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 import genus
-from genus.deploy import completions, pictures, release, samples
+from genus.deploy import completions, origins, pictures, release, samples
 from genus.deploy.guard import LOOPBACK, Guard
 from genus.deploy.protocol import Endpoint, Refusal, Served, error
 from genus.deploy.worker import Worker
@@ -39,7 +39,7 @@ GRACE = 3
 
 def served(run: Run) -> Served:
     """A run, loaded. Raises `UsageError` if nothing here serves its medium."""
-    kind = samples.medium(run)
+    kind = origins.medium(run)
     if kind.name not in ENDPOINTS:
         raise UsageError(f"run {run.name!r} makes {kind.name}; served are: {', '.join(ENDPOINTS)}")
     created = int((run.path / "model.safetensors").stat().st_mtime)

@@ -181,6 +181,13 @@ class Adversarial(Objective):
         """One pass."""
         return OneShot()
 
+    def invert(self, nets: Nets, batch: Batch) -> Tensor:
+        """None: see the message."""
+        raise UsageError(
+            f"{self.kind} learns no way from x back to its latent; go between two seeds instead, which need none "
+            "(--between seed:1 seed:2)"
+        )
+
     def log_prob(self, nets: Nets, batch: Batch, noise: Noise) -> LogProb:
         """None: see the message."""
         dimensions = generator(nets).latent

@@ -239,7 +239,7 @@ class Autoencoding(Objective):
         return net.bottleneck.code(net.encode(batch.x.float()))
 
     def log_prob(self, nets: Nets, batch: Batch, noise: Noise) -> LogProb:
-        """A lower bound: the log of the mean weight of `looks` codes drawn from the posterior."""
+        """A lower bound: the log of the mean weight of `looks` codes drawn from the posterior; error: of that mean."""
         net, x = coder(nets), batch.x.float()
         with torch.no_grad():
             found = net.bottleneck.posterior(net.encode(x))
@@ -254,8 +254,11 @@ class Autoencoding(Objective):
                 z = mean + (0.5 * logs).exp() * e
                 ratio = 0.5 * (e.square() + logs - z.square()).flatten(1).sum(1)  # log p(z) - log q(z | x)
                 weights.append(ratio - nats_of(x, net.decode(z), net.spread, net.space.grain).flatten(1).sum(1))
-        nats = torch.stack(weights).double().logsumexp(0) - math.log(self.looks)
-        return LogProb(nats, exact=False)
+        each = torch.stack(weights).double()
+        total = each.logsumexp(0)
+        share = (each - total).exp() * self.looks  # of the mean weight
+        error = share.std(0) / math.sqrt(self.looks) if self.looks > 1 else None
+        return LogProb(total - math.log(self.looks), exact=False, error=error, bound=True)
 
 
 def outputs(net: Coder, z: Tensor, draws: Draws) -> Tensor:

@@ -73,7 +73,7 @@ class Masked(Objective):
                 nats = self._nats(nets, x, mask, batch.cond).double() * mask
                 found.append(-(nats.flatten(1).sum(1) / rate))
         each = torch.stack(found)
-        return LogProb(each.mean(0), exact=False, error=each.std(0) / math.sqrt(self.looks))
+        return LogProb(each.mean(0), exact=False, error=each.std(0) / math.sqrt(self.looks), bound=True)
 
     def _nats(self, nets: Nets, x: Tensor, mask: Tensor, cond: Cond) -> Tensor:
         """-log p of every cell [B, C, *dims], the masked ones hidden."""

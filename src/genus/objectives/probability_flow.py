@@ -76,4 +76,4 @@ def log_prob(predict: Predictor, batch: Batch, noise: Noise, grain: float | None
         last = -0.5 * (x.double().square() + math.log(2 * math.pi)).flatten(1).sum(1).cpu()
         nats = last + (total.mean(0) if probes else total.sum(0)) + volume
         error = total.std(0) / math.sqrt(probes) if probes > 1 else None
-    return LogProb(nats, exact=False, error=error)
+    return LogProb(nats, exact=False, error=error, bound=grain is not None)

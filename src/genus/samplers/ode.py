@@ -103,6 +103,10 @@ class Ode(Sampler):
             raise ValueError(f"churn = {self.churn:g} unsettles {self.method}, which looks back; choose euler or heun")
         return self
 
+    def latent(self, predict: Predictor, space: Space) -> tuple[int, ...]:
+        """Of x: the noise that the path starts from."""
+        return space.shape
+
     def stream(
         self, predict: Predictor, space: Space, cond: Cond, noise: Noise, known: Known | None = None
     ) -> Iterator[Tensor]:

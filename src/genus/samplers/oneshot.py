@@ -27,12 +27,17 @@ class OneShot(Sampler):
     kind: Literal["samplers.oneshot"] = "samplers.oneshot"
     temperature: float = Field(1.0, gt=0)
 
+    def latent(self, predict: Predictor, space: Space) -> tuple[int, ...]:
+        """Of z. Raises `UsageError` for families of more passes."""
+        if not isinstance(predict, FromLatent):
+            raise UsageError(f"{self.kind} draws x from a latent in one pass; this family has another sampler")
+        return predict.latent
+
     def stream(
         self, predict: Predictor, space: Space, cond: Cond, noise: Noise, known: Known | None = None
     ) -> Iterator[Tensor]:
-        """The sample, [B, C, *dims]. Raises `UsageError` for families of more passes, and for known cells."""
-        if not isinstance(predict, FromLatent):
-            raise UsageError(f"{self.kind} draws x from a latent in one pass; this family has another sampler")
+        """The sample, [B, C, *dims]. Raises `UsageError` as `latent` does, and for known cells."""
+        shape = self.latent(predict, space)
         if known is not None:
             raise UsageError(f"{self.kind} cannot be given parts of x; ask without them")
-        yield predict(self.temperature * noise.normal(0, predict.latent), cond=cond)
+        yield predict(self.temperature * noise.normal(0, shape), cond=cond)

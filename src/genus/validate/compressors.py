@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import zlib
 
 
 def with_gzip(data: bytes) -> int:
@@ -18,6 +19,13 @@ def with_gzip(data: bytes) -> int:
 def with_xz(data: bytes) -> int:
     """Bytes after xz -6 with a window that holds all of it."""
     return len(lzma.compress(data, lzma.FORMAT_XZ, lzma.CHECK_NONE, filters=_filters(len(data))))
+
+
+def shortest(data: bytes) -> int:
+    """Bytes as they are, deflated, or by LZMA: the least. Without containers, which would weigh in small items."""
+    squeeze = zlib.compressobj(9, zlib.DEFLATED, -15)
+    deflated = len(squeeze.compress(data)) + len(squeeze.flush())
+    return min(len(data), deflated, len(lzma.compress(data, lzma.FORMAT_RAW, filters=_filters(len(data)))))
 
 
 def primed(data: bytes, train: bytes) -> int:

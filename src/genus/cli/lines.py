@@ -1,51 +1,14 @@
-"""What the verbs of the command line share: opening a run, watching, asking before a long one, showing a result."""
+"""What a verb prints: one JSON object, or a few lines for people."""
 
 from __future__ import annotations
 
-import json as jsons
-import sys
-from collections.abc import Callable
-from pathlib import Path
+import json
 from typing import Any
 
-import typer
 
-from genus.errors import UsageError
-
-
-def opened(name: str, home: Path | None) -> Any:
-    """The run of this name."""
-    from genus import home as homes
-    from genus.run import Run
-
-    return Run(homes.run_path(name, homes.home(home)))
-
-
-def placed(home: Path | None) -> str:
-    """What the next command needs to find the same home."""
-    import shlex
-
-    return "" if home is None else f" --home {shlex.quote(str(home))}"
-
-
-def watched(work: Callable[[Any], Any], json: bool) -> Any:
-    """`work(watch)` with progress on standard error; silent with --json."""
-    from genus.screen import Screen
-
-    with Screen(quiet=json) as watch:
-        return work(watch)
-
-
-def asking(yes: bool, said: Callable[[dict[str, Any]], str] | None = None) -> Callable[[dict[str, Any]], bool] | None:
-    """Shows the forecast and asks, where there is somebody to ask."""
-    if yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
-        return None
-
-    def ask(forecast: dict[str, Any]) -> bool:
-        print((said or forecasted)(forecast), file=sys.stderr)
-        return typer.confirm("train?", default=True, err=True)
-
-    return ask
+def show(result: Any) -> None:
+    """One JSON object on standard output."""
+    print(json.dumps(result, ensure_ascii=False, default=str), flush=True)
 
 
 def forecasted(forecast: dict[str, Any]) -> str:
@@ -90,14 +53,26 @@ def ranking(said: dict[str, Any]) -> list[str]:
     return [*lines, *lost, f"page    {said['page']}"]
 
 
-def columns(pairs: list[str] | None) -> dict[str, str] | None:
-    """['text=body'] as {'text': 'body'}."""
-    for pair in pairs or ():
-        if "=" not in pair:
-            raise UsageError(f"--column {pair!r} is not understood; write role=name, e.g. text=body")
-    return dict(pair.split("=", 1) for pair in pairs) if pairs else None
+def scored(said: dict[str, Any]) -> list[str]:
+    """Likelihoods: a line a file, then what they are."""
+    lines = []
+    for item in said["items"]:
+        error = (
+            "" if item["error"] is None else f"  (log p {item['nats']:.1f} nats, standard error {item['error']:.2f})"
+        )
+        lines.append(f"{item['bits']:10.4f} {item['per']}  {item['file']}{error}")
+    return [*lines, said["says"]]
 
 
-def show(result: Any) -> None:
-    """One JSON object on standard output."""
-    print(jsons.dumps(result, ensure_ascii=False, default=str), flush=True)
+def odd(said: dict[str, Any]) -> list[str]:
+    """Anomalies: what share of usual items is less odd than each file, how well each score tells, what to know."""
+    names = list(said["auroc"])
+    lines = ["".join(f"{name:>16}" for name in names) + "  less odd usual items"]
+    lines += [
+        "".join(f"{item['odder_than'][name]:>16.0%}" for name in names) + f"  {item['file']}" for item in said["items"]
+    ]
+    lines.append(f"told from {said['usual']['items']} usual items, by AUROC (0.5 is chance):")
+    for name, found in said["auroc"].items():
+        span = "" if found["low"] is None else f"  [{found['low']:.3f}, {found['high']:.3f}]"
+        lines.append(f"  {name:16}{found['value']:.3f}{span}")
+    return [*lines, *said["says"]]

@@ -1,0 +1,99 @@
+"""The options and arguments that several verbs share, and how their text becomes values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from genus.errors import UsageError
+
+Home = Annotated[Path | None, typer.Option(help="Where datasets/ and runs/ live (default: GENUS_HOME or ~/.genus).")]
+Json = Annotated[bool, typer.Option("--json", help="Print one result object and nothing else.")]
+Sources = Annotated[
+    list[Path], typer.Argument(metavar="SOURCE", help="Files, folders, archives, tables or glob patterns.")
+]
+Name = Annotated[str | None, typer.Option(help="Of the dataset and the run (default: the source's).")]
+Licence = Annotated[
+    str | None, typer.Option(help="SPDX identifier that holds where the data says nothing, e.g. CC0-1.0.")
+]
+Consent = Annotated[str, typer.Option(help="granted or unknown; opt-outs are honoured either way.")]
+Medium = Annotated[str | None, typer.Option(help="Take only this one: text, code or image.")]
+Column = Annotated[list[str] | None, typer.Option(help="For tables: role=name, e.g. text=body. May be repeated.")]
+Settings = Annotated[list[str] | None, typer.Option("--set", help="part.field=value, e.g. training.rate=0.002.")]
+RecipeName = Annotated[str | None, typer.Option("--recipe", help="See: genus recipes (default: by the medium).")]
+CodecOf = Annotated[str | None, typer.Option("--codec", help="A run whose trained codec to use again.")]
+Budget = Annotated[str, typer.Option(help="Of the training: 90s, 10m, 1h, 2kWh or '5000 steps'.")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.")]
+DatasetName = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's name or folder.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before training.")]
+
+Files = Annotated[
+    list[Path], typer.Argument(metavar="FILE", help="Files or folders of the medium that the run learned.")
+]
+Looks = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="How an estimate is made: probes=8 (flow, diffusion), looks=64 (autoencoding, masked)."),
+]
+
+
+def columns(pairs: list[str] | None) -> dict[str, str] | None:
+    """['text=body'] as {'text': 'body'}."""
+    for pair in pairs or ():
+        if "=" not in pair:
+            raise UsageError(f"--column {pair!r} is not understood; write role=name, e.g. text=body")
+    return dict(pair.split("=", 1) for pair in pairs) if pairs else None
+
+
+def assigned(pairs: list[str] | None) -> dict[str, Any]:
+    """['probes=8'] as {'probes': 8}; values as JSON, or else as text."""
+    found: dict[str, Any] = {}
+    for pair in pairs or ():
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--set {pair!r} is not understood; write name=value, e.g. probes=8")
+        try:
+            found[name] = json.loads(text)
+        except ValueError:
+            found[name] = text
+    return found
+
+
+def origin(
+    image: Path | None,
+    mask: Path | None,
+    strength: float | None,
+    between: tuple[str, str] | None,
+    base: Path | None,
+    plus: Sequence[Path],
+    minus: Sequence[Path],
+    n: int,
+    first: int,
+) -> Any:
+    """What the samples start from, or None. Raises `UsageError` for options that do not go together."""
+    begun = {"--image": image, "--between": between, "--from": base}
+    given = [name for name, value in begun.items() if value is not None]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)}: samples start from one of them; leave the others out")
+    if image is None and mask is not None:
+        raise UsageError(f"--mask {mask} says where to draw anew in a picture; give the picture with --image")
+    if image is None and strength is not None:
+        raise UsageError(f"--strength {strength:g} says how far to go from a picture; give the picture with --image")
+    if base is None and (plus or minus):
+        raise UsageError(f"{[*plus, *minus][0]} is added to or taken from a latent; say whose with --from")
+    if first and given and image is None:
+        raise UsageError(f"--first {first}: the items of {given[0]} are made together; leave --first out")
+    if not given:
+        return None
+    from genus.deploy import Between, Start, Sum
+    from genus.deploy.origins import end
+
+    if image is not None:
+        return Start(image, mask)
+    if between is not None:
+        return Between(end(between[0]), end(between[1]), n)
+    assert base is not None
+    return Sum(base, tuple(plus), tuple(minus), n)

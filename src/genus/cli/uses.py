@@ -1,0 +1,176 @@
+"""Verbs that put a run to use: generate, score, anomalies, serve, reproduce."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from genus.cli.lines import odd, scored, show
+from genus.cli.options import Files, Home, Json, Looks, RunName, assigned, origin
+from genus.cli.work import opened, watched
+
+
+def generate(
+    run: RunName,
+    prompt: Annotated[
+        str | None, typer.Argument(metavar="PROMPT", help="What to begin with, or what to ask for.")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", help="How many.")] = 1,
+    seed: Annotated[int, typer.Option(help="Sample i of a seed is the same however many are asked for.")] = 0,
+    first: Annotated[int, typer.Option(help="Index of the first one.")] = 0,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="A folder, or with -n 1 a file.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Of the sampler, where it takes steps.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="At most so many new ones.")] = None,
+    temperature: Annotated[float | None, typer.Option(help="0 is greedy.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Keep the likeliest that sum to this.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Keep so many of the likeliest.")] = None,
+    guidance: Annotated[float | None, typer.Option(help="How strongly the condition pulls; 1 is none.")] = None,
+    classifier: Annotated[float | None, typer.Option(help="How strongly a classifier pulls; 0 is none.")] = None,
+    image: Annotated[Path | None, typer.Option(help="A picture to start from.")] = None,
+    mask: Annotated[Path | None, typer.Option(help="With --image: white where to draw anew, the rest is kept.")] = None,
+    strength: Annotated[float | None, typer.Option(help="With --image: 0 to 1, how far from it to go.")] = None,
+    between: Annotated[
+        tuple[str, str] | None, typer.Option(help="Two files, or seeds (seed:3): -n items on the way between them.")
+    ] = None,
+    from_: Annotated[
+        Path | None, typer.Option("--from", help="A file whose latent to begin with: -n items on the way from it.")
+    ] = None,
+    plus: Annotated[list[Path] | None, typer.Option(help="With --from: added; the mean, if repeated.")] = None,
+    minus: Annotated[list[Path] | None, typer.Option(help="With --from: taken away; the mean, if repeated.")] = None,
+    truncation: Annotated[float | None, typer.Option(help="What is kept of a style's own; 1 is all.")] = None,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Samples of a run. Every file gets a manifest beside it, from which `genus reproduce` can make it again.
+
+    Example: genus generate letters "Dear " -n 3 --temperature 0.8
+
+    Example: genus generate digits --between 3.png 8.png -n 8 -o strip/
+
+    Example: genus generate faces --from me.png --plus smiling.png --minus serious.png
+    """
+    from genus.deploy import generate as run_generate
+
+    asked = {"steps": steps, "tokens": tokens, "temperature": temperature, "top_p": top_p, "top_k": top_k}
+    own = {"guidance": guidance, "classifier": classifier, "strength": strength, "truncation": truncation}
+    knobs = {k: v for k, v in {**asked, **own}.items() if v is not None}
+    start = origin(image, mask, strength, between, from_, plus or (), minus or (), n, first)
+    found = opened(run, home)
+
+    def go(watch: Any) -> Any:
+        watch.stage("generate", found.name)
+        return run_generate(found, prompt, n, seed, out, knobs, first, start, progress=watch.tick)
+
+    made = watched(go, json)
+    if json:
+        show(made.json())
+        return
+    for item in made.items if not made.files else ():
+        print(item, end="\n\n" if n > 1 else "\n")
+    for file in made.files:
+        print(file)
+
+
+def score(
+    run: RunName,
+    files: Files,
+    set_: Looks = None,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """How likely a run finds files: log p, exact, a bound or an estimate, in bits per byte or per dimension.
+
+    Example: genus score digits 7.png noise.png
+
+    Example: genus score digits scans/ --set probes=8
+    """
+    from genus.deploy import score as run_score
+
+    found = opened(run, home)
+
+    def go(watch: Any) -> Any:
+        watch.stage("score", found.name)
+        return run_score(found, files, assigned(set_), watch.tick)
+
+    scores = watched(go, json)
+    show(scores.json()) if json else print("\n".join(scored(scores.json())))
+
+
+def anomalies(
+    run: RunName,
+    files: Files,
+    normal: Annotated[
+        list[Path] | None, typer.Option(help="Usual files or folders (default: held-out items). May be repeated.")
+    ] = None,
+    n: Annotated[int, typer.Option("-n", help="So many held-out items, where no --normal is given.")] = 100,
+    set_: Looks = None,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Which files are odd for a run: by likelihood, typicality, complexity and reconstruction, beside usual items.
+
+    AUROC says how well each score tells the files from usual ones; where likelihood fails at it, that is said.
+
+    Example: genus anomalies digits scans/
+
+    Example: genus anomalies letters spam/ --normal inbox/ --json
+    """
+    from genus.deploy import anomalies as run_anomalies
+
+    found = opened(run, home)
+
+    def go(watch: Any) -> Any:
+        watch.stage("anomalies", found.name)
+        return run_anomalies(found, files, normal or (), n, assigned(set_), watch.tick)
+
+    told = watched(go, json)
+    show(told.json()) if json else print("\n".join(odd(told.json())))
+
+
+def serve(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN", help="One or several runs.")],
+    host: Annotated[str, typer.Option(help="127.0.0.1 serves this machine alone.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0: any free one.")] = 8000,
+    api_key: Annotated[str | None, typer.Option(envvar="GENUS_API_KEY", help="Ask for this bearer token.")] = None,
+    force: Annotated[bool, typer.Option(help="Serve runs that did not pass their gate.")] = False,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """OpenAI-compatible endpoints: /v1/models, /v1/completions, /v1/images/generations.
+
+    Example: genus serve letters --port 8000
+    """
+    from genus.deploy import serve as run_serve
+
+    found = [opened(run, home) for run in runs]
+
+    def ready(address: str) -> None:
+        show({"address": address, "runs": [r.name for r in found]}) if json else print(
+            f"serving at {address}", flush=True
+        )
+
+    run_serve(found, host, port, not force, api_key=api_key, ready=ready)
+
+
+def reproduce(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that genus wrote.")],
+    run: Annotated[str | None, typer.Option(help="Its run, if it moved.")] = None,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Make a file again from its manifest and compare. Exit code 1 if it differs.
+
+    Example: genus reproduce digits-0-7.png
+    """
+    from genus import home as homes
+    from genus.deploy import reproduce as run_reproduce
+
+    base = homes.home(home)
+    result = run_reproduce(file, None if run is None else homes.run_path(run, base), base)
+    show(result.json()) if json else print(
+        f"{file}: {result.how}{': ' + result.difference if result.difference else ''}"
+    )
+    if not result.same:
+        raise typer.Exit(1)
