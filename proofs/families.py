@@ -46,6 +46,7 @@ def main() -> None:
             "--recipes": (words, list(BARS)),
             "--budget": (str, BUDGET),
             "--samples": (int, SAMPLES),
+            "--set": (words, []),
             "--keep": (Path, None),
         },
     )
@@ -54,6 +55,7 @@ def main() -> None:
     lab.say(f"comparing {', '.join(args.recipes)}: {args.seeds} seeds, {args.budget} each")
     call = ["compare", *map(str, tables(source)), "--recipes", ",".join(args.recipes), "--budget", args.budget]
     call += ["--seeds", str(args.seeds), "--samples", str(args.samples), "--name", args.set_name]
+    call += [word for s in args.set for word in ("--set", s)]
     said = lab.genus(*call)
     barred = args.set_name == "mnist10k" and args.budget == BUDGET and args.samples == SAMPLES
     rows = [row for found in said["rows"] for row in of(found, BARS.get(found["recipe"]) if barred else None)]

@@ -1,6 +1,6 @@
 """Small classifiers that proofs train on real pictures alone, to judge what models draw. Plain torch, nothing of genus.
 
-Two convolutions of 3 x 3, halving, twice, and two linear layers; shifts (and, for figures, nothing else) as augmentation.
+Two convolutions of 3 x 3 and a halving, twice, then two linear layers; pictures are shifted while it learns.
 """
 
 from __future__ import annotations

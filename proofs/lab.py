@@ -1,4 +1,4 @@
-"""What proofs that train models share: runs that are kept, pictures that are drawn once, distances with their intervals.
+"""What proofs that train models share: runs that are kept, pictures that are drawn once, distances with intervals.
 
 A proof that is killed and started again with the same --keep goes on: finished runs are read, one that was cut off
 resumes, and of samples only those are drawn that are not there. Time and energy are the sum of what all the calls took.
@@ -37,9 +37,13 @@ Span = tuple[float, float, float]
 
 @final
 class Lab:
-    """keep: a folder that stays, or None. What is trained lies in its `home`, as the genus command left it."""
+    """keep: a folder that stays, or None. What is trained lies in its `home`, as the genus command left it.
 
-    def __init__(self, keep: Path | None) -> None:
+    settings: `RECIPE:part.field=value`, for every run of that recipe.
+    """
+
+    def __init__(self, keep: Path | None, settings: Sequence[str] = ()) -> None:
+        self.settings = tuple(settings)
         self._temporary = tempfile.TemporaryDirectory(prefix="genus-proof-") if keep is None else None
         self.folder = Path(self._temporary.name) if self._temporary is not None else Path(str(keep)).absolute()
         self.home = self.folder / "home"
@@ -88,7 +92,7 @@ class Lab:
             mark.touch()
         self.say(f"data {name}")
 
-    def run(self, dataset: str, recipe: str, budget: str, seed: int, settings: Sequence[str] = ()) -> Run:
+    def run(self, dataset: str, recipe: str, budget: str, seed: int) -> Run:
         """Trained, or read if it is there. Its name says recipe and seed; other settings want another --keep.
 
         The seed is that of every phase.
@@ -100,7 +104,8 @@ class Lab:
         if not (path / "summary.json").exists():
             self.say(f"training {name} for {budget}")
             seeds = [f"{phase.name}.training.seed={seed}" for phase in find(recipe).phases]
-            sets = [word for s in (*seeds, *settings) for word in ("--set", s)]
+            own = [s.removeprefix(f"{recipe}:") for s in self.settings if s.startswith(f"{recipe}:")]
+            sets = [word for s in (*seeds, *own) for word in ("--set", s)]
             self.genus("train", dataset, "--recipe", recipe, "--budget", budget, "--name", name, "--yes", *sets)
         run = Run(path)
         self.say(f"run {name}: {run.summary['parameters']:,} parameters, {run.summary['seconds']:.0f} s")

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from judges import Judge
-from lab import Lab, numbers, resampled, tables
+from lab import Lab, numbers, resampled, tables, words
 from numpy.typing import NDArray
 from proof import ROOT, Row, arguments, interval, shelf, write
 
@@ -39,11 +39,12 @@ def main() -> None:
             "--epochs": (int, 25),
             "--scales": (numbers, list(SWEEP)),
             "--picture": (int, 1),
+            "--set": (words, []),
             "--keep": (Path, None),
         },
     )
     source = shelf(args, "mnist10k")
-    lab = Lab(args.keep)
+    lab = Lab(args.keep, args.set)
     lab.dataset("mnist10k", tables(source))
     runs = [lab.run("mnist10k", args.recipe, args.budget, seed) for seed in range(args.seeds)]
     judge, rows = judged(lab, runs[0], args.epochs)
@@ -73,8 +74,8 @@ def main() -> None:
         lines |= {name: [interval(by[s])[0] for s in scales] for name, by in found.items()}
         (ROOT / "docs" / "images" / "guidance.svg").write_text(chart(scales, lines))
     note = (
-        f"recipe {args.recipe}, {args.budget}, {args.seeds} seeds of {args.samples:,} samples; agreement: bootstrap over "
-        "samples; precision and recall: median, least and most of seeds"
+        f"recipe {args.recipe}, {args.budget}, {args.seeds} seeds of {args.samples:,} samples; agreement: bootstrap "
+        "over samples; precision and recall: median, least and most of seeds"
     )
     write(args, "labels", rows, lab.seconds, note, lab.kwh)
 

@@ -1,10 +1,10 @@
 """Latent against pixel: the work of a sample of `stable-diffusion` beside that of `flow`, at equal quality.
 
 Both learn the same data within the same budget. Each draws the same number of pictures from the same noises with more
-and more steps; quality is the Fréchet distance to held-out pictures in the features of EfficientNet-Lite0. Equal quality
-is what both reach: the worse of their two best distances, and --within of it. Each takes the fewest operations that
-reach it. Operations are counted by torch (`torch.utils.flop_counter`) while one whole sample is made, the condition's
-encoder, guidance and the decoder of the latents included: a multiplication and an addition are two.
+and more steps; quality is the Fréchet distance to held-out pictures in the features of EfficientNet-Lite0. Equal
+quality is what both reach: the worse of their two best distances, and --within of it. Each takes the fewest operations
+that reach it. Operations are counted by torch (`torch.utils.flop_counter`) while whole samples are made, the
+condition's encoder, guidance and the decoder of the latents included: a multiplication and an addition are two.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from lab import Lab, Span, apart, distance, numbers, tables
+from lab import Lab, Span, apart, distance, numbers, tables, words
 from proof import Row, arguments, interval, shelf, write
 
 from genus.core import Noise
@@ -47,11 +47,12 @@ def main() -> None:
             "--samples": (int, 1000),
             "--steps": (numbers, [float(s) for s in LADDER]),
             "--within": (float, 0.03),
+            "--set": (words, []),
             "--keep": (Path, None),
         },
     )
     source = shelf(args, args.set_name)
-    lab = Lab(args.keep)
+    lab = Lab(args.keep, args.set)
     lab.dataset(args.set_name, tables(source))
     ratios, gained, quality, rows = [], [], [], []
     for seed in range(args.seeds):
@@ -77,8 +78,8 @@ def main() -> None:
         Row(f"the same at {int(max(args.steps))} steps each", *interval(gained)),
     ]
     note = (
-        f"{args.latent} and {args.pixel}, {args.budget} each, {args.samples:,} samples; operations: median, least and most "
-        f"of {args.seeds} seeds; Fréchet: jackknife over samples; equal quality: within {args.within:.0%} of the worse best"
+        f"{args.latent} and {args.pixel}, {args.budget} each, {args.samples:,} samples; operations: median, least and "
+        f"most of {args.seeds} seeds; Fréchet: jackknife over samples; equal: {args.within:.0%} from the worse best"
     )
     write(args, f"latents_{args.set_name}", [*head, *rows], lab.seconds, note, lab.kwh)
 

@@ -18,12 +18,14 @@ class Small(Network):
     def __init__(self, fine=False):
         super().__init__()
         self.space, self.fine = PLANE, fine
-        self.layers = nn.Sequential(nn.Linear(12 if fine else 8, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 2))
+        self.layers = nn.Sequential(
+            nn.Linear(16 if fine else 8, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 2)
+        )
 
     def forward(self, x, t=None, cond=Cond(), state=None):
         t = t[:, None]
         times = [f(k * math.pi * t) for k in (1, 2) for f in (torch.sin, torch.cos)]
-        return self.layers(torch.cat([waves(x) if self.fine else x, t, t.square(), *times], dim=1))
+        return self.layers(torch.cat([crossed(x) if self.fine else x, t, t.square(), *times], dim=1))
 
 
 def mixture(seed, number):
@@ -92,6 +94,11 @@ def covered(x, within=0.3, least=0.004):
 
 def waves(x):
     return torch.cat([x, torch.sin(2 * math.pi * x), torch.cos(2 * math.pi * x)], dim=1)
+
+
+def crossed(x):
+    """The waves, and those of one axis times those of the other."""
+    return torch.cat([waves(x), (waves(x)[:, 2::2, None] * waves(x)[:, None, 3::2]).flatten(1)], dim=1)
 
 
 class Maker(Network):

@@ -207,9 +207,8 @@ def looked(subject: Subject, most: float) -> dict[str, Any]:
     if subject.model.space.vocab is None:
         notes["tokens_per_second"] = "its cells are continuous: there are no tokens"
     if test is None:
-        notes |= dict.fromkeys(
-            ("sharpness", "walk"), f"pictures alone are judged by it, and it takes {FEW} held-out ones"
-        )
+        why = f"pictures alone are judged by it, and it takes {FEW} held-out ones"
+        notes |= dict.fromkeys(("sharpness", "walk"), why)
         return {**said, "reasons": notes}
     real = sharpness(subject.seen(held))
     said["sharpness"] = sharpness(subject.samples(len(held))) / real if real else None

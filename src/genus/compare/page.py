@@ -1,7 +1,7 @@
 """comparison.html: one file without network, script or links, for light and dark, made from a finished comparison.
 
-The template is `page.html` beside this file, in the frame and style of the report's page, with escaping on; only charts, escaped
-where they were made, enter as markup. Not here: any measuring, any rule.
+The template is `page.html` beside this file, in the frame and style of the report's page, with escaping on; only
+charts, escaped where they were made, enter as markup. Not here: any measuring, any rule.
 """
 
 from __future__ import annotations
