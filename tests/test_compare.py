@@ -14,12 +14,14 @@ from PIL import Image
 
 from genus import compare, files
 from genus.about import everything
+from genus.codecs.pixels import Pixels
 from genus.compare import claims, drawing, page, rows, stage
 from genus.compare.plots import Point, Series, decades, plot
 from genus.compare.work import Job, Told, apart, done, ending, seeded
 from genus.core import Noise
 from genus.errors import GenusError, UsageError
 from genus.recipes import find
+from genus.run import assemble
 from genus.train import checkpoint
 from genus.train.loop import Interrupted
 from genus.validate import features
@@ -256,6 +258,21 @@ class TestDrawing:
                 net(torch.zeros(1))
         nets["net"](torch.zeros(1))
         assert seen == {"net": 2}
+
+    def test_a_network_that_is_entered_by_its_parts_is_counted_by_its_layers(self):
+        net = torch.nn.ModuleDict({"first": torch.nn.Linear(1, 1), "second": torch.nn.Linear(1, 1)})
+        with drawing.passes(torch.nn.ModuleDict({"net": net, "critic": torch.nn.Linear(1, 1)})) as seen:
+            for _ in range(3):
+                net["second"](net["first"](torch.zeros(1)))
+        assert seen == {"net": 3}
+
+    @pytest.mark.parametrize("recipe", ["vae", "stylegan"])
+    def test_what_draws_in_one_pass_says_so(self, recipe):
+        phase = find(recipe).phases[0]
+        model = assemble(phase, Pixels(8, 8, 1))
+        with drawing.passes(model.nets) as seen:
+            model.generate(Noise(0, (0, 1)))
+        assert max(seen.values()) == 1
 
     def test_blur_is_less_sharp(self):
         sharp = toys.pictures(6)

@@ -13,17 +13,19 @@ SHARES, SPREAD = (0.6, 0.2, 0.2), 0.12
 
 
 class Small(Network):
-    """A perceptron on the plane."""
+    """A perceptron on the plane; `fine` sees waves of the place too, and so draws edges sooner."""
 
-    def __init__(self):
+    def __init__(self, fine=False):
         super().__init__()
-        self.space = PLANE
-        self.layers = nn.Sequential(nn.Linear(8, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 2))
+        self.space, self.fine = PLANE, fine
+        self.layers = nn.Sequential(
+            nn.Linear(16 if fine else 8, 128), nn.SiLU(), nn.Linear(128, 128), nn.SiLU(), nn.Linear(128, 2)
+        )
 
     def forward(self, x, t=None, cond=Cond(), state=None):
         t = t[:, None]
-        waves = [f(k * math.pi * t) for k in (1, 2) for f in (torch.sin, torch.cos)]
-        return self.layers(torch.cat([x, t, t.square(), *waves], dim=1))
+        times = [f(k * math.pi * t) for k in (1, 2) for f in (torch.sin, torch.cos)]
+        return self.layers(torch.cat([crossed(x) if self.fine else x, t, t.square(), *times], dim=1))
 
 
 def mixture(seed, number):
@@ -33,14 +35,32 @@ def mixture(seed, number):
     return CENTRES[which] + SPREAD * torch.randn(number, 2, generator=generator)
 
 
+def checkerboard(seed, number):
+    """[number, 2], even over the eight dark squares of four by four in [-1, 1]."""
+    generator = torch.Generator().manual_seed(seed)
+    row, half = torch.randint(4, (number,), generator=generator), torch.randint(2, (number,), generator=generator)
+    squares = torch.stack([2 * half + row % 2, row], dim=1)
+    return (squares + torch.rand(number, 2, generator=generator)) / 2 - 1
+
+
+def told_apart(a, b):
+    """Share of both that the nearest other item tells the side of: near 0.5 if they are alike, else more (C2ST).
+
+    Lopez-Paz and Oquab 2017, arXiv 1610.06545, with one nearest neighbour.
+    """
+    x, side = torch.cat([a, b]), torch.arange(len(a) + len(b)) >= len(a)
+    far = torch.cdist(x, x).fill_diagonal_(math.inf)
+    return float((side[far.argmin(1)] == side).float().mean())
+
+
 def energy(a, b):
     """Energy distance; 0 if and only if the distributions are the same."""
     return float(2 * torch.cdist(a, b).mean() - torch.cdist(a, a).mean() - torch.cdist(b, b).mean())
 
 
-def trained(flow, steps=800, batch=256, pool=8192):
+def trained(flow, steps=800, batch=256, pool=8192, drawn=mixture, fine=False):
     torch.manual_seed(0)
-    nets, data = nn.ModuleDict({"net": Small()}), Batch(mixture(1, pool))
+    nets, data = nn.ModuleDict({"net": Small(fine)}), Batch(drawn(1, pool))
     draws = flow.draws(nets, data, "main", Noise(2, tuple(range(pool))))
     optimiser = torch.optim.Adam(nets.parameters(), lr=4e-3)
     for step in range(steps):
@@ -74,6 +94,11 @@ def covered(x, within=0.3, least=0.004):
 
 def waves(x):
     return torch.cat([x, torch.sin(2 * math.pi * x), torch.cos(2 * math.pi * x)], dim=1)
+
+
+def crossed(x):
+    """The waves, and those of one axis times those of the other."""
+    return torch.cat([waves(x), (waves(x)[:, 2::2, None] * waves(x)[:, None, 3::2]).flatten(1)], dim=1)
 
 
 class Maker(Network):

@@ -1,5 +1,6 @@
 """25 Gaussians, penalties against their formula, whose weights a turn moves, and batches cut in parts."""
 
+import re
 from itertools import pairwise
 
 import pytest
@@ -8,6 +9,8 @@ import toys
 from plane_toys import PLANE, Judge, Maker, Small, covered, lattice, played
 from torch import nn
 
+from genus.compare.claims import CLAIMS
+from genus.compare.rows import spread
 from genus.conditions.label import LabelConfig
 from genus.core import Batch, Cond, Network, Noise, Roads, Space
 from genus.errors import NoLikelihood, UsageError
@@ -15,6 +18,7 @@ from genus.networks.style import CriticConfig, GeneratorConfig
 from genus.objectives.adversarial import Adversarial, against, steepness
 from genus.samplers.oneshot import OneShot
 from genus.samplers.truncation import Truncation
+from genus.validate.distances import support
 
 PLAIN = Adversarial(r1=0, r2=0)
 NETS = {"generator": GeneratorConfig(latent=8, style=16, width=8), "critic": CriticConfig(width=8, features=16)}
@@ -37,11 +41,30 @@ def test_a_regularised_game_covers_25_gaussians():
     assert modes >= 24 and near > 0.6
 
 
-def test_without_penalties_it_loses_modes():
+def test_without_penalties_it_loses_modes_and_the_page_says_so():
     """The positive control: a harder generator, with penalties and without."""
     fine, _ = covered(played(PLAIN.but(r1=0.3, r2=0.3), 150, plain=True))
-    lost, near = covered(played(PLAIN.but(game="nonsaturating"), 150, plain=True))
+    made = played(PLAIN.but(game="nonsaturating"), 150, plain=True)
+    lost, near = covered(made)
     assert fine >= 18 and lost <= 5 and near > 0.5
+    reproduced, why = judged_modes(made)
+    assert reproduced and re.search(r"recall: stylegan 0\.[0-3]\d*, edm 0\.9", why)
+
+
+def test_a_game_that_lost_none_is_not_said_to():
+    reproduced, why = judged_modes(lattice(3, 2500))
+    assert not reproduced and "edm 0.9" in why
+
+
+def judged_modes(made):
+    """What a comparison says of a GAN that drew these, beside a diffusion that draws what is real."""
+    rows = []
+    for name, family, drawn in (("stylegan", "adversarial", made), ("edm", "diffusion", lattice(2, 2500))):
+        halves = [support(lattice(4 + i, 1250).numpy(), part.numpy()) for i, part in enumerate(drawn.chunk(2))]
+        recall = spread([float(half.recall.mean()) for half in halves])
+        rows.append({"recipe": name, "family": family, "seeds": [0, 1], "reasons": [], "recall": recall})
+    (claim,) = [claim for claim in CLAIMS if claim.says == "GANs miss modes"]
+    return claim.test(rows[:1], rows[1:], {})
 
 
 def test_the_penalty_is_its_formula():

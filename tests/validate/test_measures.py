@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from validate_toys import Silent, Uniform, drawing, picture_subject, prose, text_subject
 
+from genus.compare import rows
+from genus.core import Cond, Model, Network, Space
+from genus.objectives.flow import Flow
 from genus.validate.fidelity import Fidelity, gaussian
 from genus.validate.gate import Gate
 from genus.validate.likelihood import Likelihood
@@ -95,6 +100,35 @@ def test_pictures_that_are_copies_trip_the_gate_even_when_dimmed():
         assert bool(Gate()._copies(own, base)) is caught, own
         assert base.value <= 0.05
     assert Nearest(samples=40, shown=1)(dimmed).figures[0].html.count("<img") == 6
+
+
+class Remembered(Network):
+    """The denoiser that fits its training items perfectly: at every level their mean, weighed by how likely each is."""
+
+    def __init__(self, items):
+        super().__init__()
+        self.items = items  # [n, C, H, W] in -1 .. 1
+        self.space = Space(tuple(items.shape[2:]), items.shape[1], grain=2 / 255)
+
+    def forward(self, x, t=None, cond=Cond(), state=None):
+        s = t[:, None]
+        far = (x.flatten(1)[:, None] - (1 - s[:, :, None]) * self.items.flatten(1)).square().sum(2)  # [B, n]
+        return (torch.softmax(-far / (2 * s.square()), 1) @ self.items.flatten(1)).view_as(x)
+
+
+def test_an_overfitted_model_trips_memorisation_and_its_column():
+    subject = picture_subject(drawing, DRAWN, HELD, most=30)
+    codec, objective = subject.model.codec, Flow(output="x")
+    nets = torch.nn.ModuleDict({"net": Remembered(codec.lift(torch.stack(codec.encode(DRAWN))))})
+    model = Model(codec, codec.space, nets, objective, objective.sampler())
+    result = Nearest(samples=30, shown=0)(replace(subject, model=model))
+    own, base = named(result.metrics)["copies"], named(result.baselines)["copies/held_out"]
+    assert own.value > 0.9 and base.value <= 0.05 and Gate()._copies(own, base)
+    run = {"seed": 0, "run": "r", "makes": "8 x 8", "notes": [], "metrics": [f.json() for f in result.metrics]}
+    run |= {"gate": {"passed": False, "reasons": ["it copies"]}, "cost": {}}
+    run["drawing"] = {"ladder": [], "reasons": {}}
+    row = rows.row({"recipe": "flow", "family": "flow", "about": ""}, [run], {}, 1)
+    assert row["memorised"]["value"] == own.value and row["memorised"]["better"] == "lower"
 
 
 def test_fidelity_puts_a_good_model_near_real_and_noise_at_the_gaussian():

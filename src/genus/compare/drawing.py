@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,34 +23,51 @@ from genus.core import Model, Noise
 from genus.errors import UsageError
 from genus.validate import distances
 from genus.validate.features import NAME, flat
+from genus.validate.fidelity import FEW
 from genus.validate.subject import Subject
 
 TOGETHER = 16  # samples drawn in one batch where speed is measured
 ROUNDS, LONGEST = 3, 6.0  # batches timed at most, and the seconds after which no further one is begun
 LADDER = (4, 10, 20, 50, 100)
 RUNG = 200  # pictures of each rung: few, so its distances compare only with each other
-FEW = 20
 PAIRS, POINTS = 6, 9
 FRECHET = f"frechet_{NAME}"
 
 
 @contextmanager
 def passes(nets: nn.ModuleDict) -> Iterator[dict[str, int]]:
-    """Inside, calls of each trained network are counted; conditioners do not count."""
-    seen: dict[str, int] = {}
+    """Inside, passes through each trained network are counted; conditioners do not count. Known at the end.
 
-    def count(name: str) -> Any:
+    A network that is entered by its parts (a decoder alone, a mapping and then a synthesis) was passed as often as most
+    of the layers that it ran.
+    """
+    seen: dict[str, int] = {}
+    wholes, layers = Counter[str](), {name: Counter[nn.Module]() for name in nets if name != "conditioner"}
+
+    def counted(name: str) -> Any:
         def hook(*_: Any) -> None:
-            seen[name] = seen.get(name, 0) + 1
+            wholes[name] += 1
 
         return hook
 
-    hooks = [net.register_forward_hook(count(name)) for name, net in nets.items() if name != "conditioner"]
+    def ran(name: str) -> Any:
+        def hook(layer: nn.Module, *_: Any) -> None:
+            layers[name][layer] += 1
+
+        return hook
+
+    hooks = [nets[name].register_forward_hook(counted(name)) for name in layers]
+    for name in layers:
+        parts = [part for part in nets[name].modules() if part._parameters]
+        hooks += [part.register_forward_hook(ran(name)) for part in parts]
     try:
         yield seen
     finally:
         for hook in hooks:
             hook.remove()
+        for name, own in layers.items():
+            if number := wholes[name] or (statistics.mode(own.values()) if own else 0):
+                seen[name] = number
 
 
 def once(model: Model, noise: Any, fields: dict[str, list[Any]] | None, **knobs: Any) -> tuple[Tensor, float]:
@@ -189,7 +207,8 @@ def looked(subject: Subject, most: float) -> dict[str, Any]:
     if subject.model.space.vocab is None:
         notes["tokens_per_second"] = "its cells are continuous: there are no tokens"
     if test is None:
-        notes |= dict.fromkeys(("sharpness", "walk"), "pictures alone are judged by it, and it takes 20 held-out ones")
+        why = f"pictures alone are judged by it, and it takes {FEW} held-out ones"
+        notes |= dict.fromkeys(("sharpness", "walk"), why)
         return {**said, "reasons": notes}
     real = sharpness(subject.seen(held))
     said["sharpness"] = sharpness(subject.samples(len(held))) / real if real else None

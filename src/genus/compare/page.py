@@ -1,7 +1,7 @@
 """comparison.html: one file without network, script or links, for light and dark, made from a finished comparison.
 
-The template is `page.html` beside this file, in the style of the report's page, with escaping on; only charts, escaped
-where they were made, enter as markup. Not here: any measuring, any rule.
+The template is `page.html` beside this file, in the frame and style of the report's page, with escaping on; only
+charts, escaped where they were made, enter as markup. Not here: any measuring, any rule.
 """
 
 from __future__ import annotations
@@ -101,7 +101,8 @@ class Page:
     plots: list[tuple[str, str, Markup]]
     bars: list[tuple[str, str, Markup]]
     likelihoods: list[tuple[str, str]]
-    claims: list[Mapping[str, Any]]
+    claims: list[Mapping[str, Any]]  # those that the runs decide
+    untested: list[Mapping[str, Any]]
     troubles: list[tuple[str, str]]
     gates: list[tuple[str, str]]
     facts: list[tuple[str, str]]
@@ -146,7 +147,8 @@ def of(said: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> Page:
         plots=plots(rows),
         bars=bars(rows, said["baselines"]),
         likelihoods=[(row["recipe"], likelihood(row)) for row in done],
-        claims=said["claims"],
+        claims=[claim for claim in said["claims"] if claim["verdict"] != "not tested"],
+        untested=[claim for claim in said["claims"] if claim["verdict"] == "not tested"],
         troubles=[(row["recipe"], reason) for row in rows for reason in row["reasons"]],
         gates=[(row["recipe"], gate(row["gate"])) for row in done],
         facts=facts(said, items),

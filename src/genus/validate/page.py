@@ -1,7 +1,7 @@
 """report.html: one file without network, script or foreign fonts, for light and dark, made from a finished report.
 
-The template is `page.html` beside this file, with escaping on; only figures and charts, escaped where they were made,
-enter as markup. Not here: any measuring.
+The template is `page.html` beside this file, in the `frame.html` that other pages share, with escaping on; only figures
+and charts, escaped where they were made, enter as markup. Not here: any measuring.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from importlib.resources import files as resources
 from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
+from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 from genus import files
@@ -65,7 +65,8 @@ class Page:
     name: str
     about: str
     line: str  # recipe, medium, parameters, date
-    passed: bool
+    good: bool
+    word: str  # the verdict
     headline: str
     reasons: tuple[str, ...]
     cards: list[tuple[str, str, str]]  # label, number, remark
@@ -91,7 +92,8 @@ def of(run: Run, report: Report) -> Page:
         name=run.name,
         about=run.recipe.about,
         line=" · ".join(line),
-        passed=report.passed,
+        good=report.passed,
+        word="Passed: fit to be deployed" if report.passed else "Not fit to be deployed",
         headline=headline(result),
         reasons=report.reasons,
         cards=cards(result),
@@ -117,11 +119,20 @@ def render(page: Page) -> str:
 
 
 def filled(package: str, page: Any) -> str:
-    """The `page.html` of a package with its page in it, escaping on, in the house's style."""
-    template = resources(package).joinpath("page.html").read_text(encoding="utf-8")
-    style = resources("genus.validate").joinpath("style.css").read_text(encoding="utf-8")
-    machine = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    return machine.from_string(template).render(page=page, style=Markup(style))
+    """The `page.html` of a package with its page in it, escaping on, in the house's frame and style."""
+    here = {name: _text("genus.validate", name) for name in ("frame.html", "pieces.html", "style.css")}
+    machine = Environment(
+        loader=DictLoader({**here, "page.html": _text(package, "page.html")}),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return machine.get_template("page.html").render(page=page, style=Markup(here["style.css"]))
+
+
+def _text(package: str, name: str) -> str:
+    return resources(package).joinpath(name).read_text(encoding="utf-8")
 
 
 def headline(result: Result) -> str:

@@ -1,0 +1,274 @@
+"""Pictures from captions that no training step has read.
+
+`--set-name emoji_noto64` or `game_icons`: captions of the test split that training has not got, made of words that it
+has. A recipe draws them; an encoder trained apart (recipe clip, on the training split alone, with another seed) looks
+for each caption's picture among those of 32 captions. Beside it: the same with the captions shuffled, which must give
+chance, and with the real held-out pictures, which is what this encoder can see at all.
+
+`--set-name pairs`: coloured shapes that the proof draws, captioned "red circle", some pairs held out although their
+colour and their shape occur. What is drawn for those is judged by rules: the nearest colour of the mean foreground,
+and the shape by a classifier of outlines that was trained apart, on drawings of the proof, and sees no colour. The same
+rules judge fresh real drawings of the held-out pairs (the ceiling) and the samples under shuffled captions (chance).
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from judges import Judge
+from lab import Lab, resampled, tables, words
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+from proof import Row, arguments, shelf, write
+
+from genus.core import Noise
+from genus.run import Run
+from genus.validate.retrieval import opponents
+
+AMONG = 32
+JUDGE_SEED = 1000
+SIDE = 32
+COLOURS = {
+    "red": (214, 39, 40),
+    "orange": (255, 140, 0),
+    "yellow": (240, 215, 30),
+    "green": (40, 160, 60),
+    "cyan": (30, 190, 200),
+    "blue": (35, 70, 200),
+    "purple": (135, 60, 190),
+    "black": (25, 25, 25),
+}
+#: Corners, as angles in turns and distances from the middle; a circle and a ring have none.
+SHAPES = ("circle", "square", "triangle", "star", "cross", "ring", "diamond", "bar")
+
+
+def main() -> None:
+    args = arguments(
+        __doc__,
+        extra={
+            "--set-name": (str, "emoji_noto64"),
+            "--recipe": (str, "text-flow"),
+            "--budget": (str, "20m"),
+            "--judge-budget": (str, "5m"),
+            "--each": (int, 4),
+            "--epochs": (int, 10),
+            "--set": (words, []),
+            "--keep": (Path, None),
+        },
+    )
+    lab = Lab(args.keep, args.set)
+    if args.set_name == "pairs":
+        rows, note = pairs(lab, args)
+    else:
+        rows, note = named(lab, args, shelf(args, args.set_name))
+    note = f"recipe {args.recipe}, {args.budget}, {args.seeds} seeds, {args.each} samples a caption and seed; {note}"
+    write(args, f"captions_{args.set_name}", rows, lab.seconds, note, lab.kwh)
+
+
+def vocabulary(text: str) -> set[str]:
+    """Its words."""
+    return set(re.findall(r"[^\W_]+", text.lower()))
+
+
+def fresh(run: Run) -> tuple[list[Any], int]:
+    """Held-out records whose caption training has not got but whose words it has, a caption once; and all held out."""
+    known = {str(r.fields["caption"]) for split in ("train", "val") for r in run.dataset().media(split)}
+    read = set().union(*map(vocabulary, known))
+    held = list(run.dataset().media("test"))
+    left = {}
+    for record in sorted(held, key=lambda r: r.id):
+        caption = str(record.fields["caption"])
+        if caption not in known and vocabulary(caption) and vocabulary(caption) <= read:
+            left.setdefault(caption, record)
+    return list(left.values()), len(held)
+
+
+def named(lab: Lab, args: Any, source: Path) -> tuple[list[Row], str]:
+    """Retrieval of real data's captions."""
+    lab.dataset(args.set_name, tables(source))
+    judge = lab.run(args.set_name, "clip", args.judge_budget, JUDGE_SEED)
+    runs = [lab.run(args.set_name, args.recipe, args.budget, seed) for seed in range(args.seeds)]
+    records, held = fresh(runs[0])
+    captions = [str(r.fields["caption"]) for r in records]
+    among = min(AMONG, len(captions))
+    others = opponents(captions, among - 1)
+    said = judge.embed_texts(captions)
+    hits = []
+    for run in runs:
+        for turn in range(args.each):
+            made = lab.drawn(run, f"captions, turn {turn}", len(captions), drawing(run, captions, turn))
+            hits.append(found(said, judge.embed(list(made)), others))
+        lab.say(f"{run.name}: {np.mean(hits[-args.each :]):.3f} of {len(captions)} captions found among {among}")
+    share = np.mean(hits, axis=0)
+    # The pictures are those of the last turn; each is looked for by another caption, among the same number.
+    moved = np.roll(np.arange(len(captions)), 1)
+    shuffled = found(said, judge.embed(list(made))[moved], others)
+    real = found(said, judge.embed([r.media for r in records]), others)
+    rows = [
+        Row("held-out captions", held),
+        Row("of these new, and made of words that training has", len(captions)),
+        Row(f"asked caption found among {among}", *resampled(share), baseline=f"chance {1 / among:.3g}"),
+        Row(f"asked caption found among {among}, over chance", *resampled(share * among), bar=">= 5"),
+        Row("the same from the real held-out pictures (ceiling)", *resampled(real * among)),
+        Row("the same with the captions shuffled (control)", *resampled(shuffled * among), baseline="1"),
+    ]
+    return rows, f"encoder: clip, {args.judge_budget}, seed {JUDGE_SEED}; bootstrap over captions"
+
+
+def drawing(run: Run, captions: Sequence[str], turn: int) -> Any:
+    """Draws the caption of each index; every turn has noise of its own."""
+    key = Noise(run.phase.training.seed).child(f"turn {turn}").key
+
+    def draw(at: range) -> list[Any]:
+        made: list[Any] = run.model().generate(Noise(key, tuple(at)), {"caption": [captions[i] for i in at]})
+        return made
+
+    return draw
+
+
+def found(said: NDArray[Any], seen: NDArray[Any], others: NDArray[Any]) -> NDArray[Any]:
+    """Whether each caption fits its own picture better than those of the others: 1.0 or 0.0. Ties count against."""
+    fit = said @ seen.T
+    own = np.arange(len(said))
+    better = fit[own, own][:, None] > fit[own[:, None], others]
+    return np.asarray(better.all(1), np.float64)
+
+
+def pairs(lab: Lab, args: Any) -> tuple[list[Row], str]:
+    """Colours and shapes in combinations that training has not got."""
+    every = list(itertools.product(COLOURS, SHAPES))
+    # A Latin pattern: of each colour and of each shape the same number is held out.
+    held = [
+        (c, s) for (i, c), (j, s) in itertools.product(enumerate(COLOURS), enumerate(SHAPES)) if (i - j) % 8 in (0, 3)
+    ]
+    known = [pair for pair in every if pair not in held]
+    place = lab.folder / "pairs"
+    if not (place / "test.parquet").exists():
+        place.mkdir(exist_ok=True)
+        _table(place / "train.parquet", known, 60, seed=1)
+        _table(place / "test.parquet", held, 10, seed=2)
+    # Not cleaned: shapes of one kind are near-duplicates by their nature, and each is drawn once.
+    lab.dataset("pairs", tables(place), cleaned=False)
+    judge = Judge(len(SHAPES), SIDE, JUDGE_SEED, width=16)
+    x, y = _outlines(every, 40, seed=3)
+    judge.learn(x, y, args.epochs, 2, lab.say)
+    asked = [pair for pair in held for _ in range(args.each)]
+    wanted, taught = (np.array([_numbers(pair) for pair in which]) for which in (asked, known))
+    real = np.stack([drawn(*pair, np.random.default_rng([4, i])) for i, pair in enumerate(asked)])
+    hits = []
+    for seed in range(args.seeds):
+        run = lab.run("pairs", args.recipe, args.budget, seed)
+        captions = [f"{colour} {shape}" for colour, shape in asked]
+        made = lab.drawn(run, "held-out pairs", len(captions), drawing(run, captions, 0))
+        hits.append(seen(judge, made) == wanted)
+        lab.say(f"{run.name}: {hits[-1].all(1).mean():.3f} of {len(asked)} samples of held-out pairs are as asked")
+        sight = drawing(run, [f"{c} {s}" for c, s in known], 1)
+        trained = (seen(judge, lab.drawn(run, "training pairs", len(known), sight)) == taught).all(1)
+        lab.say(f"{run.name}: {trained.mean():.3f} of training pairs")
+    right = np.mean([h.all(1) for h in hits], axis=0).reshape(len(held), args.each).mean(1)
+    moved = np.roll(wanted, args.each, axis=0)
+    shuffled = (seen(judge, made) == moved).all(1).reshape(len(held), args.each).mean(1)
+    ceiling = (seen(judge, real) == wanted).all(1).reshape(len(held), args.each).mean(1)
+    by = np.mean(hits, axis=0).reshape(len(held), args.each, 2).mean(1)
+    rows = [
+        Row("pairs held out of 64", len(held)),
+        Row("held-out pairs: samples of the asked colour and shape", *resampled(right), bar=">= 0.9"),
+        Row("held-out pairs: samples of the asked colour", *resampled(by[:, 0])),
+        Row("held-out pairs: samples of the asked shape", *resampled(by[:, 1])),
+        Row("training pairs: samples as asked, last seed", *resampled(trained)),
+        Row("the judge on real drawings of held-out pairs (ceiling)", *resampled(ceiling), bar=">= 0.98"),
+        Row("the same samples under shuffled captions (control)", *resampled(shuffled), bar="<= 0.1"),
+    ]
+    return rows, "bootstrap over pairs"
+
+
+def _numbers(pair: tuple[str, str]) -> tuple[int, int]:
+    return list(COLOURS).index(pair[0]), SHAPES.index(pair[1])
+
+
+def drawn(colour: str, shape: str, dice: np.random.Generator) -> NDArray[Any]:
+    """A shape of 32 x 32 pixels on white: place, size, turn and shade are its own. uint8 [H, W, 3]."""
+    scale = 4
+    radius = dice.uniform(8, 11) * scale
+    middle = (SIDE * scale - 1) / 2 + dice.uniform(-3, 3, 2) * scale
+    shade = tuple(int(v) for v in np.clip(np.array(COLOURS[colour]) + dice.normal(0, 6, 3), 0, 255))
+    turn = dice.uniform(-12, 12) / 360
+    image = Image.new("RGB", (SIDE * scale,) * 2, "white")
+    pen = ImageDraw.Draw(image)
+    box = [*(middle - radius), *(middle + radius)]
+    if shape == "circle":
+        pen.ellipse(box, fill=shade)
+    elif shape == "ring":
+        pen.ellipse(box, fill=shade)
+        pen.ellipse([*(middle - radius * 0.5), *(middle + radius * 0.5)], fill="white")
+    else:
+        for part in _corners(shape):
+            angle, far = np.array(part).T
+            angle = (angle + turn) * 2 * np.pi
+            points = middle + radius * far[:, None] * np.stack([np.sin(angle), -np.cos(angle)], 1)
+            pen.polygon([(float(px), float(py)) for px, py in points], fill=shade)
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX))
+
+
+def _corners(shape: str) -> list[list[tuple[float, float]]]:
+    """Polygons as (angle in turns from above, distance from the middle)."""
+
+    def slab(along: float, across: float, at: float = 0.0) -> list[tuple[float, float]]:
+        far = float(np.hypot(along, across))
+        half = float(np.arctan2(across, along)) / (2 * np.pi)
+        return [(at + sign + side * half, far) for sign, side in ((0, -1), (0, 1), (0.5, -1), (0.5, 1))]
+
+    return {
+        "square": [slab(0.8, 0.8)],
+        "triangle": [[(i / 3, 1.1) for i in range(3)]],
+        "star": [[(i / 10, (1.2, 0.45)[i % 2]) for i in range(10)]],
+        "cross": [slab(1.0, 0.3), slab(1.0, 0.3, 0.25)],
+        "diamond": [[(0, 1.15), (0.25, 0.7), (0.5, 1.15), (0.75, 0.7)]],
+        "bar": [slab(0.3, 1.1)],
+    }[shape]
+
+
+def _table(path: Path, which: Sequence[tuple[str, str]], each: int, seed: int) -> None:
+    rows = []
+    for i, (colour, shape) in enumerate(pair for pair in which for _ in range(each)):
+        file = io.BytesIO()
+        Image.fromarray(drawn(colour, shape, np.random.default_rng([seed, i]))).save(file, "PNG")
+        rows.append({"image": file.getvalue(), "caption": f"{colour} {shape}"})
+    pq.write_table(pa.Table.from_pylist(rows), path)
+
+
+def outline(picture: NDArray[Any]) -> NDArray[Any]:
+    """How much each pixel differs from white, 0 .. 1 of the most: no colour is left."""
+    far = 255.0 - picture.astype(np.float64).min(-1)
+    return far / max(float(far.max()), 1.0)
+
+
+def _outlines(which: Sequence[tuple[str, str]], each: int, seed: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    x, y = [], []
+    for i, (colour, shape) in enumerate(pair for pair in which for _ in range(each)):
+        x.append(outline(drawn(colour, shape, np.random.default_rng([seed, i]))))
+        y.append(SHAPES.index(shape))
+    return np.stack(x), np.array(y)
+
+
+def seen(judge: Judge, pictures: NDArray[Any]) -> NDArray[Any]:
+    """[n, 2]: the nearest colour of the mean foreground, and the shape."""
+    outlines = np.stack([outline(p) for p in pictures])
+    known = np.array(list(COLOURS.values()), np.float64)
+    colours = []
+    for picture, inside in zip(pictures, outlines > 0.7, strict=True):
+        mean = picture[inside].astype(np.float64).mean(0) if inside.any() else np.full(3, 255.0)
+        colours.append(int(np.square(known - mean).sum(1).argmin()))
+    return np.stack([np.array(colours), judge.says(outlines)], 1)
+
+
+if __name__ == "__main__":
+    main()
