@@ -63,6 +63,8 @@ def test_the_shape_is_found_in_the_data():
     assert fit((3, 4000, 1)) == (1, 4, 64)
     assert fit((8, 8, 3), (8, 8, 1), (8, 8, 1)) == (1, 8, 8)
     assert fit((8, 8, 3), height=12, channels=4) == (4, 12, 8)
+    assert fit((28, 20, 1), shrink=2) == (1, 14, 10)
+    assert fit((200, 100, 3), shrink=4) == (3, 16, 8) and fit((8, 8, 1), shrink=4) == (1, 4, 4)
 
 
 def test_no_picture_at_all():

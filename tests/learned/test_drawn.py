@@ -24,6 +24,7 @@ from genus.samplers.ode import Ode
 from genus.train.budget import budget
 from genus.train.loop import Loop
 from genus.train.stage import train
+from genus.validate.subject import Subject
 
 LABELS = ["light", "dark", "light", None]
 NOISE = Noise(3, (0, 1, 2, 3))
@@ -247,6 +248,7 @@ def test_whole_by_itself_and_the_same_after_a_kill(tmp_path, monkeypatch):
         for part in ("model.safetensors", "config.json", "models/base/model.safetensors", "models/base/config.json"):
             assert files.sha256(run.path / part) == files.sha256(again.path / part)
     made = run.generate("dark", n=3, seed=1)
+    assert len(Subject.of(run, most=2).samples(2)) == 2  # asked by all that held-out records say
     moved = tmp_path / "elsewhere"
     shutil.move(run.path, moved)
     for gone in ("phases", "plans", "checkpoints"):
