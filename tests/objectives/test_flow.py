@@ -180,6 +180,8 @@ def test_finer_grids_have_as_much_noise_where_they_are_pooled():
 
     torch.testing.assert_close(levels(48) / 2, levels(24), rtol=1e-4, atol=0)  # the mean of 2 x 2 cells has half of it
     assert torch.equal(levels(8), levels(24))
+
+
 TRANSPORT = Flow(pairing="transport")
 
 
