@@ -63,7 +63,6 @@ def test_one_look_is_a_sample(output):
     predict, noise = objective.predictor(nets), Noise(7, tuple(range(1500)))
     real, other = mixture(8, 1500), mixture(9, 1500)
     one, four = (Ode(steps=n, method="anew")(predict, PLANE, Cond(), noise) for n in (1, 4))
-    print(output, energy(one, real) - energy(other, real), energy(four, real) - energy(other, real))
     assert energy(one, real) < 0.05 + energy(other, real)
     assert energy(four, real) < 0.02 + energy(other, real)
     assert energy(one.mean(0).expand(8, 2), real) > 0.5  # where a denoiser's one look ends
