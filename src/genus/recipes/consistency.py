@@ -7,12 +7,10 @@ Song et al. 2023, arXiv 2303.01469; from a trained denoiser: Geng et al. 2024, a
 from __future__ import annotations
 
 from genus.objectives.consistency import Consistency
-from genus.objectives.flow import Flow
 from genus.recipes import flow
 from genus.samplers.ode import Ode
 
-#: Says the rest of the linear guess, which leaves x as it is at t = 0: a consistency model must.
-FIRST = flow.RECIPE.phases[0].but(objective=Flow())
+FIRST = flow.RECIPE.phases[0]
 
 RECIPE = flow.RECIPE.but(
     name="consistency",
@@ -22,7 +20,7 @@ RECIPE = flow.RECIPE.but(
         FIRST.but(
             name="consistency",
             start="flow",
-            objective=Consistency(),
+            objective=Consistency(output="x"),
             sampler=Ode(steps=4, method="anew"),
             training=FIRST.training.but(rate=5e-4, muon_rate=4e-3, cooldown=1.0),
             share=0.5,
