@@ -1,10 +1,11 @@
 """Latent against pixel: the work of a sample of `stable-diffusion` beside that of `flow`, at equal quality.
 
 Both learn the same data within the same budget. Each draws the same number of pictures from the same noises with more
-and more steps, in the ways that are named (its own, and others of the sampler's and guidance's knobs); quality is the Fréchet distance to held-out pictures in the features of EfficientNet-Lite0. Equal
-quality is what both reach: the worse of their two best distances, and --within of it. Each takes the fewest operations
-that reach it. Operations are counted by torch (`torch.utils.flop_counter`) while whole samples are made, the
-condition's encoder, guidance and the decoder of the latents included: a multiplication and an addition are two.
+and more steps, in the ways that are named: its own, and other settings of sampler and guidance. Quality is the Fréchet
+distance to held-out pictures in the features of EfficientNet-Lite0. Equal quality is what both reach: the worse of
+their two best distances, and --within of it. Each takes the fewest operations that reach it. Operations are counted by
+torch (`torch.utils.flop_counter`) while whole samples are made, the condition's encoder, guidance and the decoder of
+the latents included: a multiplication and an addition are two.
 """
 
 from __future__ import annotations
