@@ -1,14 +1,17 @@
 """Latent against pixel: the work of a sample of `stable-diffusion` beside that of `flow`, at equal quality.
 
 Both learn the same data within the same budget. Each draws the same number of pictures from the same noises with more
-and more steps; quality is the Fréchet distance to held-out pictures in the features of EfficientNet-Lite0. Equal
-quality is what both reach: the worse of their two best distances, and --within of it. Each takes the fewest operations
-that reach it. Operations are counted by torch (`torch.utils.flop_counter`) while whole samples are made, the
-condition's encoder, guidance and the decoder of the latents included: a multiplication and an addition are two.
+and more steps, in the ways that are named: its own, and other settings of sampler and guidance. Quality is the Fréchet
+distance to held-out pictures in the features of EfficientNet-Lite0. Equal quality is what both reach: the worse of
+their two best distances, and --within of it. Each takes the fewest operations that reach it. Operations are counted by
+torch (`torch.utils.flop_counter`) while whole samples are made, the condition's encoder, guidance and the decoder of
+the latents included: a multiplication and an addition are two.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -28,9 +31,10 @@ TOGETHER = 4  # samples that are counted at once
 @final
 @dataclass(frozen=True)
 class Rung:
-    """A number of steps: operations a sample, its pictures' features, and their distance."""
+    """A number of steps in a way: operations a sample, its pictures' features, and their distance."""
 
     steps: int
+    way: str
     operations: float
     looks: Features
     fd: Span
@@ -46,6 +50,7 @@ def main() -> None:
             "--budget": (str, "20m"),
             "--samples": (int, 1000),
             "--steps": (numbers, [float(s) for s in LADDER]),
+            "--ways": (words, ["own", "method=dpm+guidance=1"]),
             "--within": (float, 0.03),
             "--set": (words, []),
             "--keep": (Path, None),
@@ -63,19 +68,22 @@ def main() -> None:
         target = max(min(r.fd[0] for r in rungs) for rungs in (latent, pixel)) * (1 + args.within)
         one, other = (cheapest(rungs, target) for rungs in (latent, pixel))
         ratios.append(other.operations / one.operations)
-        gained.append(pixel[-1].operations / latent[-1].operations)
+        most = int(max(args.steps))
+        gained.append(pixel[args.steps.index(most)].operations / latent[args.steps.index(most)].operations)
         quality.append(apart(one.looks, other.looks, real.looks))
         lab.say(f"seed {seed}: {args.pixel} at {other.steps} steps over {args.latent} at {one.steps}: {ratios[-1]:.2f}")
         for name, rungs, chosen in ((args.latent, latent, one), (args.pixel, pixel, other)):
             best = min(rungs, key=lambda r: r.fd[0])
-            rows.append(Row(f"seed {seed}, {name}: best Fréchet, at {best.steps} steps", *best.fd))
-            rows.append(Row(f"seed {seed}, {name}: Fréchet at equal quality, {chosen.steps} steps", *chosen.fd))
+            rows.append(Row(f"seed {seed}, {name}: best Fréchet, at {best.steps} steps, {best.way}", *best.fd))
+            rows.append(
+                Row(f"seed {seed}, {name}: Fréchet at equal quality, {chosen.steps} steps, {chosen.way}", *chosen.fd)
+            )
             rows.append(Row(f"seed {seed}, {name}: operations of it", chosen.operations / 1e9, unit="GFLOP/sample"))
     equal = Row("Fréchet, latent over pixel, at what is compared (last seed's interval)", *quality[-1], bar="<= 1.1")
     head = [
         Row("operations a sample at equal quality, pixel over latent", *interval(ratios), bar=">= 4"),
         equal,
-        Row(f"the same at {int(max(args.steps))} steps each", *interval(gained)),
+        Row(f"operations at {int(max(args.steps))} steps each, {args.ways[0]}", *interval(gained)),
     ]
     note = (
         f"{args.latent} and {args.pixel}, {args.budget} each, {args.samples:,} samples; operations: median, least and "
@@ -97,19 +105,27 @@ def climbed(lab: Lab, args: Any, run: Run, real: Real) -> list[Rung]:
     n = min(args.samples, len(subject.held_out(args.samples)))
     real.looks = subject.item_features(subject.held, n)
     found = []
-    for steps in (int(s) for s in args.steps):
-        looks = lab.samples(subject, run, "ladder", n, steps=steps)
-        found.append(Rung(steps, operations(subject, steps), looks, distance(looks, real.looks)))
-        lab.say(f"{run.name}, {steps} steps: {found[-1].operations / 1e9:.3g} GFLOP, Fréchet {found[-1].fd[0]:.1f}")
+    for way, steps in itertools.product(args.ways, (int(s) for s in args.steps)):
+        knobs = {"steps": steps, **turned(way)}
+        looks = lab.samples(subject, run, "ladder", n, **knobs)
+        found.append(Rung(steps, way, operations(subject, knobs), looks, distance(looks, real.looks)))
+        said = f"{found[-1].operations / 1e9:.3g} GFLOP, Fréchet {found[-1].fd[0]:.1f}"
+        lab.say(f"{run.name}, {way}, {steps} steps: {said}")
     return found
 
 
-def operations(subject: Subject, steps: int) -> float:
+def turned(way: str) -> dict[str, Any]:
+    """'method=dpm+guidance=1' as knobs; 'own' as none."""
+    pairs = (part.partition("=") for part in way.split("+") if "=" in part)
+    return {name: float(value) if value[0].isdigit() else value for name, _, value in pairs}
+
+
+def operations(subject: Subject, knobs: Mapping[str, Any]) -> float:
     """Floating-point operations of one sample, from its condition to its picture."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
-        subject.model.generate(Noise(0, tuple(range(TOGETHER))), subject.asked(range(TOGETHER)), steps=steps)
+        subject.model.generate(Noise(0, tuple(range(TOGETHER))), subject.asked(range(TOGETHER)), **knobs)
     return float(counter.get_total_flops()) / TOGETHER
 
 
