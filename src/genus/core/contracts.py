@@ -249,7 +249,12 @@ class Objective(Part, ABC):
 
 
 class Sampler(Part, ABC):
-    """Predictor -> x. A sample never depends on the batch it was drawn in: its randomness is `noise`, row by row."""
+    """Predictor -> x. A sample never depends on the batch it was drawn in: its randomness is `noise`, row by row.
+
+    wide: a look at the predictor takes in many cells, so that its products are large and gain by fewer bits.
+    """
+
+    wide: ClassVar[bool] = True
 
     @abstractmethod
     def stream(
