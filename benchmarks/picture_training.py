@@ -4,8 +4,8 @@ A U-Net of 6.5 M parameters and a transformer of 11.8 M, on pictures of 32 x 32 
 so that only network, number format and optimiser differ. The peer's U-Net has its own architecture and as many
 parameters, give or take 3 %; its transformer has the same shape (adaLN-single, 6 layers of width 384, patches of 2).
 AdamW for all, in its fused form. What is reported is the ratio inside a round, and what a fast network must not cost:
-the loss that each has reached when all have seen the same pictures. `--busy 1` is for a machine that others use too: one
-thread, and the processor's time instead of the clock. Takes GENUS_DATA's cifar10, else made pictures.
+the loss that each has reached when all have seen the same pictures. `--busy 1` is for a machine that others use too:
+one thread, and the processor's time instead of the clock. Takes GENUS_DATA's cifar10, else made pictures.
 
     python benchmarks/picture_training.py --rounds 7
 """

@@ -212,12 +212,13 @@ def test_every_recipe_learns_samples_saves_reloads_and_resumes(name, tmp_path, m
 
 
 def samples(run):
-    """Sample i of few is sample i of more, from the run at hand and from its files."""
+    """Sample i of few is sample i of more, from the run at hand and from its files, in either number format."""
     few = {"steps": 3, "tokens": 12}
     knobs = {name: n for name, n in few.items() if name in type(run.model().sampler).model_fields}
-    made = run.generate(n=3, seed=5, **knobs)
-    for a, b in zip(made[:2], Run(run.path).generate(n=2, seed=5, **knobs), strict=True):
-        assert type(a) is type(b) and bytes(str(a), "utf-8", "replace") == bytes(str(b), "utf-8", "replace")
+    for precision in ("fp32", "bf16"):
+        made = run.generate(n=3, seed=5, precision=precision, **knobs)
+        for a, b in zip(made[:2], Run(run.path).generate(n=2, seed=5, precision=precision, **knobs), strict=True):
+            assert type(a) is type(b) and bytes(str(a), "utf-8", "replace") == bytes(str(b), "utf-8", "replace")
 
 
 def embeds(run):

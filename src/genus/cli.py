@@ -351,6 +351,7 @@ def generate(
     mask: Annotated[Path | None, typer.Option(help="With --image: white where to draw anew, the rest is kept.")] = None,
     strength: Annotated[float | None, typer.Option(help="With --image: 0 to 1, how far from it to go.")] = None,
     truncation: Annotated[float | None, typer.Option(help="What is kept of a style's own; 1 is all.")] = None,
+    precision: Annotated[str | None, typer.Option(help="bf16 or fp32; else the one it was trained in.")] = None,
     home: Home = None,
     json: Json = False,
 ) -> None:
@@ -362,7 +363,7 @@ def generate(
     from genus.deploy import generate as run_generate
 
     asked = {"steps": steps, "tokens": tokens, "temperature": temperature, "top_p": top_p, "top_k": top_k}
-    own = {"guidance": guidance, "strength": strength, "truncation": truncation}
+    own = {"guidance": guidance, "strength": strength, "truncation": truncation, "precision": precision}
     knobs = {k: v for k, v in {**asked, **own}.items() if v is not None}
     if image is None and mask is not None:
         raise UsageError("--mask says where to draw anew in a picture; give the picture with --image")
