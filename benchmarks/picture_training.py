@@ -4,8 +4,9 @@ A U-Net of 6.5 M parameters and a transformer of 11.8 M, on pictures of 32 x 32 
 so that only network, number format and optimiser differ. The peer's U-Net has its own architecture and as many
 parameters, give or take 3 %; its transformer has the same shape (adaLN-single, 6 layers of width 384, patches of 2).
 AdamW for all, in its fused form. What is reported is the ratio inside a round, and what a fast network must not cost:
-the loss that each has reached when all have seen the same pictures. `--busy 1` is for a machine that others use too:
-one thread, and the processor's time instead of the clock. Takes GENUS_DATA's cifar10, else made pictures.
+the loss that each has reached when all have seen the same pictures, `--learn` steps later. `--busy 1` is for a machine
+that others use too: one thread, and the processor's time instead of the clock. Takes GENUS_DATA's cifar10, else made
+pictures.
 
     python benchmarks/picture_training.py --rounds 7
 """
@@ -33,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "proofs"))
 from proof import Row, arguments, interval, write
 
 SPACE = Space((32, 32), 3)
+FLOW = Flow()
 RATES = {"U-Net": 5e-4, "transformer": 5e-4}
 #: name -> (over bf16, over fp32), as an issue states them
 BARS = {"U-Net": (1.2, 2.1), "transformer": (1.35, 4.5)}
@@ -104,12 +106,12 @@ def size(net: nn.Module) -> int:
     return sum(p.numel() for p in net.parameters())
 
 
-def loss_of(net: nn.Module, x: Tensor, at: int) -> Tensor:
+def loss_of(net: nn.Module, x: Tensor, at: int, loss: Callable[..., Any] = FLOW.loss) -> Tensor:
     """Flow matching's loss of samples at .. at + len(x)."""
-    nets = nn.ModuleDict({"net": net})
-    objective, batch = Flow(), Batch(x)
-    draws = objective.draws(nets, batch, "main", Noise(0, tuple(range(at, at + len(x)))))
-    return objective.loss(nets, batch, draws, "main")[0]
+    nets, batch = nn.ModuleDict({"net": net}), Batch(x)
+    draws = FLOW.draws(nets, batch, "main", Noise(0, tuple(range(at, at + len(x)))))
+    value: Tensor = loss(nets, batch, draws, "main")[0]
+    return value
 
 
 def ours(kind: str, compiled: bool = False, **changes: Any) -> tuple[Step, nn.Module]:
@@ -118,13 +120,13 @@ def ours(kind: str, compiled: bool = False, **changes: Any) -> tuple[Step, nn.Mo
     net = our_network(kind)
     settings = {"optimiser": "adamw", "rate": RATES[kind], "weight_decay": 0.01, **changes}
     flat = Flat(nn.ModuleDict({"net": net}), Training(**settings), torch.bfloat16)
-    run = torch.compile(loss_of, dynamic=False) if compiled else loss_of
+    run = torch.compile(FLOW.loss, dynamic=False) if compiled else FLOW.loss
     done = 0
 
     def step(x: Tensor) -> float:
         nonlocal done
         flat.zero()
-        loss = run(net, x, 0 if compiled else done * len(x))
+        loss = loss_of(net, x, done * len(x), run)
         loss.backward()
         flat.step(min(1.0, (done + 1) / 20), done)
         done += 1
@@ -178,6 +180,7 @@ def main() -> None:
     extra = {
         "--rounds": (int, 7),
         "--steps": (int, 1),
+        "--learn": (int, 200),
         "--batch": (int, 16),
         "--busy": (int, 0),
         "--compile": (int, 0),
@@ -188,7 +191,7 @@ def main() -> None:
     now = time.process_time if args.busy else time.perf_counter
     if args.busy:
         torch.set_num_threads(1)
-    data = pictures(args.data, args.batch * 64 + 64)
+    data = pictures(args.data, args.batch * 256 + 64)
     held, data = data[:64], data[64:]
     rows: list[Row] = []
     details: list[Row] = []
@@ -221,6 +224,10 @@ def main() -> None:
                 if turn:
                     rates[name].append(number * args.batch / (now() - start))
             at += number
+        for name, (step, _) in contestants.items():  # beyond the clock: what each learns of the same pictures
+            for x in batches(args.learn, at):
+                step(x)
+        at += args.learn
         main_one = rates["genus bf16 compiled" if args.compile else "genus bf16"]
         for name, bar in (("diffusers bf16 channels_last", over_half), ("diffusers fp32", over_single)):
             ratios = interval([a / b for a, b in zip(main_one, rates[name], strict=True)])

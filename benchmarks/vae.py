@@ -117,7 +117,13 @@ def digits(folder: Path, name: str) -> Tensor:
 
 
 def main() -> None:
-    extra = {"--seconds": (float, 60.0), "--latent": (int, 16), "--batch": (int, 64), "--busy": (int, 0)}
+    extra = {
+        "--seconds": (float, 60.0),
+        "--latent": (int, 16),
+        "--batch": (int, 64),
+        "--items": (int, 2000),
+        "--busy": (int, 0),
+    }
     args = arguments(__doc__, extra)
     folder = shelf(args, "mnist10k")
     if importlib.util.find_spec("pythae") is None:
@@ -127,7 +133,7 @@ def main() -> None:
     now = time.process_time if args.busy else time.perf_counter
     if args.busy:
         torch.set_num_threads(1)
-    train, test = digits(folder, "train"), digits(folder, "test")
+    train, test = digits(folder, "train"), digits(folder, "test")[: args.items]
     found: dict[str, list[float]] = {}
     sizes: dict[str, float] = {}
     for seed in range(args.seed, args.seed + args.seeds):
@@ -161,7 +167,8 @@ def main() -> None:
         rows.append(Row(f"log p of a test item, {name}", *interval(values), unit="nats", baseline=said))
     note = (
         f"{args.seeds} seeds: median, least and most; {args.latent} latents, {args.seconds:g} s of "
-        f"{'processor' if args.busy else 'clock'} time each, in turns; {LOOKS} codes an item; batch {args.batch}"
+        f"{'processor' if args.busy else 'clock'} time each, in turns; "
+        f"{LOOKS} codes for each of {len(test)} items; batch {args.batch}"
     )
     write(args, "vae", rows, time.monotonic() - began, note)
 
