@@ -11,7 +11,7 @@ from typing import Any, Literal, final, get_args
 import torch
 from torch import Tensor, nn
 
-from genus.core.contracts import Codec, Conditioner, Objective, Predictor, Sampler, Wrap
+from genus.core.contracts import Codec, Conditioner, Network, Objective, Predictor, Sampler, Wrap
 from genus.core.noise import Noise
 from genus.core.words import Cond, Known, Roads, Space
 from genus.errors import UsageError
@@ -56,8 +56,9 @@ class Model:
     def _half(self) -> nn.ModuleDict:
         def halved(net: nn.Module) -> nn.Module:
             net = copy.deepcopy(net).requires_grad_(False)
-            for weight in net.parameters():
-                if weight.is_floating_point():
+            exact = net.exact if isinstance(net, Network) else ()
+            for name, weight in net.named_parameters():
+                if name.split(".")[0] not in exact:
                     weight.data = weight.data.to(torch.bfloat16)
             return net.eval()
 
@@ -65,7 +66,7 @@ class Model:
         return nn.ModuleDict({k: net if isinstance(net, Conditioner) else halved(net) for k, net in nets})
 
     def drawing(self, precision: Precision | None = None) -> nn.ModuleDict:
-        """The nets that draw: in `precision`, else in the model's own, where its sampler looks at many cells at once.
+        """The nets that draw: in `precision`, else in the model's own, where its sampler gains by it.
 
         Those in bf16 are a copy, made once: weights that change later do not reach it. Conditioners stay as they are.
         """

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import ClassVar, Literal, final
+from typing import Literal, final
 
 import torch
 from pydantic import Field
@@ -48,7 +48,6 @@ class Tokens(Sampler):
     """
 
     kind: Literal["samplers.tokens"] = "samplers.tokens"
-    wide: ClassVar[bool] = False
     tokens: int | None = Field(None, ge=1)
     temperature: float = Field(1.0, ge=0)
     top_k: int | None = Field(None, ge=1)
