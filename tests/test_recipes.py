@@ -230,14 +230,15 @@ def test_every_recipe_learns_samples_saves_reloads_and_resumes(name, tmp_path, m
 
 
 def samples(run):
-    """A sample alone is the same among 64, and the same from the run's files."""
+    """A sample alone is the same among 64, and the same from the run's files, in either number format."""
     few = {"steps": 3, "tokens": 12}
     model = run.model()
     knobs = {name: n for name, n in few.items() if name in type(model.sampler).model_fields}
-    made = run.generate(n=64, seed=5, **knobs)
-    assert same(made[:3], Run(run.path).generate(n=3, seed=5, **knobs))
-    assert same(made[37:38], model.generate(Noise(5, (37,)), **knobs))
-    assert not all(same(made[:1], [other]) for other in made[1:])
+    for n, precision in ((64, "fp32"), (5, "bf16")):
+        made = run.generate(n=n, seed=5, precision=precision, **knobs)
+        assert same(made[:3], Run(run.path).generate(n=3, seed=5, precision=precision, **knobs))
+        assert same(made[n - 1 :], model.generate(Noise(5, (n - 1,)), precision=precision, **knobs))
+        assert not all(same(made[:1], [other]) for other in made[1:])
 
 
 def same(some, others):

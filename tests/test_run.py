@@ -4,13 +4,16 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 import toys
 from safetensors.torch import load_file, save_file
 
 from genus import files, load
+from genus.core import Noise
 from genus.errors import GenusError, NoLikelihood, UsageError
 from genus.networks.autoencoder import AutoencoderConfig
 from genus.networks.bottlenecks import RoundedConfig
@@ -18,7 +21,7 @@ from genus.objectives.autoencoding import Autoencoding
 from genus.run import Run, assemble, in_memory, load_model, parameters, save
 
 
-def written(phase, path, prompt="none"):
+def written(phase, path, prompt="none", precision="fp32"):
     """A run of untrained weights."""
     torch.manual_seed(0)
     files.write_json(path / "recipe.json", toys.recipe(phase).model_dump(mode="json"))
@@ -26,7 +29,7 @@ def written(phase, path, prompt="none"):
     model = assemble(phase, phase.codec.load(path), prompt)
     for p in model.nets.parameters():  # projections start at zero, where nothing could be told apart
         torch.nn.init.normal_(p, std=0.2)
-    save(model, phase, path)
+    save(replace(model, precision=precision), phase, path)
     files.write_json(path / "summary.json", {"steps": 1})
     return model
 
@@ -58,6 +61,44 @@ def test_sample_i_alone_is_sample_i_of_many(text):
     many = run.generate("the", n=8, seed=4, tokens=10)
     assert run.generate("the", n=3, seed=4, tokens=10) == many[:3] and all(m.startswith("the") for m in many)
     assert len(set(many)) > 1 and run.generate("the", n=8, seed=5, tokens=10) != many
+
+
+class TestPrecision:
+    """A run that was trained in bf16 draws in it, alone as among others; what it says of items stays exact."""
+
+    @pytest.fixture
+    def runs(self, tmp_path):
+        for kind in ("fp32", "bf16"):
+            written(toys.image_phase(), tmp_path / kind, "label", kind)
+        return {kind: load(tmp_path / kind) for kind in ("fp32", "bf16")}
+
+    def test_it_is_kept_with_the_model_and_may_be_asked_for(self, runs):
+        drawn = {kind: np.stack(run.generate(n=4, seed=1, steps=4)).astype(int) for kind, run in runs.items()}
+        off = np.abs(drawn["bf16"] - drawn["fp32"])
+        assert 0 < off.mean() < 6
+        for run in runs.values():
+            for kind, made in drawn.items():
+                assert np.array_equal(np.stack(run.generate(n=4, seed=1, steps=4, precision=kind)), made)
+        with pytest.raises(UsageError, match=r"precision = 'fp8'; choose one of bf16, fp32"):
+            runs["bf16"].generate(precision="fp8")
+
+    def test_sample_i_alone_is_sample_i_of_64(self, runs):
+        many = runs["bf16"].generate(n=64, seed=2, steps=3)
+        model = runs["bf16"].model()
+        for i in (0, 41, 63):
+            assert np.array_equal(model.generate(Noise(2, (i,)), None, steps=3)[0], many[i])
+
+    def test_scores_and_latents_are_those_of_float32(self, runs):
+        media = toys.pictures(3)
+        runs["bf16"].generate(n=1, steps=2)
+        assert runs["bf16"].score(media) == runs["fp32"].score(media)
+        assert torch.equal(runs["bf16"].invert(media), runs["fp32"].invert(media))
+
+    def test_one_cell_at_a_time_gains_nothing_and_stays(self, tmp_path):
+        written(toys.text_phase(), tmp_path, "prefix", precision="bf16")
+        model = load(tmp_path).model()
+        assert model.precision == "bf16" and model.drawing() is model.nets
+        assert next(model.drawing("bf16").parameters()).dtype is torch.bfloat16
 
 
 @pytest.mark.parametrize("n", [0, -1])

@@ -29,7 +29,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from genus import files, latents
-from genus.core import Batch, Codec, Embedder, LogProb, Model, Network, Noise, Roads
+from genus.core import Batch, Codec, Embedder, LogProb, Model, Network, Noise, Precision, Roads
 from genus.data.cache import Cache
 from genus.data.dataset import Dataset
 from genus.data.source import SourceConfig
@@ -72,7 +72,12 @@ def save(model: Model, phase: Phase, folder: Path) -> Phase:
             raise OSError(str(error)) from error
 
     files.replace(folder / "model.safetensors", fill)
-    config = {"phase": phase.model_dump(mode="json"), "space": asdict(model.space), "prompt": model.prompt}
+    config = {
+        "phase": phase.model_dump(mode="json"),
+        "space": asdict(model.space),
+        "prompt": model.prompt,
+        "precision": model.precision,
+    }
     files.write_json(folder / "config.json", config)
     return phase
 
@@ -84,8 +89,9 @@ def load_model(folder: Path) -> tuple[Model, Phase]:
         raise GenusError(f"{folder / 'config.json'} does not describe a model; copy it from a good run")
     phase = restored(Phase, config.get("phase"), folder / "config.json")
     phase = phase.after({place.name: place for place in folder.glob(f"{MODELS}/*")})
+    precision: Precision = "bf16" if config.get("precision") == "bf16" else "fp32"
     with torch.random.fork_rng(devices=[]):
-        model = assemble(phase, phase.codec.load(folder), config["prompt"])
+        model = replace(assemble(phase, phase.codec.load(folder), config["prompt"]), precision=precision)
     try:
         model.nets.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, SafetensorError, RuntimeError) as error:

@@ -29,6 +29,14 @@ def test_what_was_made_can_be_made_again(tales: Run, pets: Run, tmp_path: Path) 
         assert said["same"] is True
 
 
+def test_the_number_format_is_part_of_the_address(digits: Run, tmp_path: Path) -> None:
+    plain = generate(digits, "dark", 2, 7, tmp_path, {"steps": 4}).files
+    half = generate(digits, "dark", 2, 7, tmp_path, {"steps": 4, "precision": "bf16"}).files
+    assert plain[1].read_bytes() != half[1].read_bytes()
+    assert manifest.read(half[1]).knobs == {"steps": 4, "precision": "bf16"}
+    assert [reproduce(path).how for path in (plain[1], half[1])] == ["identical", "identical"]
+
+
 @pytest.mark.parametrize("level", [1, 100])
 def test_one_pixel_is_told(shapes: Run, level: int) -> None:
     path = generate(shapes, None, 2, 0, None, {}).files[1]

@@ -53,6 +53,11 @@ def test_what_a_run_leaves(texts, tmp_path):
     assert json.dumps(run.data) and "python" in files.read_json(run.path / "environment.json")
 
 
+def test_it_draws_in_the_number_format_it_was_trained_in(texts, tmp_path):
+    run = train(recipe(precision="bf16"), texts, tmp_path / "r", budget("3 steps"))
+    assert run.model().precision == run.summary["phases"][-1]["precision"] == "bf16"
+
+
 def test_the_same_again_does_nothing(texts, tmp_path, monkeypatch):
     run = train(recipe(), texts, tmp_path / "r", STEPS)
     before = files.sha256(run.path / "model.safetensors"), run.metrics()

@@ -40,6 +40,7 @@ def generate(
     plus: Annotated[list[Path] | None, typer.Option(help="With --from: added; the mean, if repeated.")] = None,
     minus: Annotated[list[Path] | None, typer.Option(help="With --from: taken away; the mean, if repeated.")] = None,
     truncation: Annotated[float | None, typer.Option(help="What is kept of a style's own; 1 is all.")] = None,
+    precision: Annotated[str | None, typer.Option(help="bf16 or fp32; else the one it was trained in.")] = None,
     home: Home = None,
     json: Json = False,
 ) -> None:
@@ -54,8 +55,8 @@ def generate(
     from genus.deploy import generate as run_generate
 
     asked = {"steps": steps, "tokens": tokens, "temperature": temperature, "top_p": top_p, "top_k": top_k}
-    own = {"guidance": guidance, "classifier": classifier, "strength": strength, "truncation": truncation}
-    knobs = {k: v for k, v in {**asked, **own}.items() if v is not None}
+    pulls = {"guidance": guidance, "classifier": classifier, "strength": strength, "truncation": truncation}
+    knobs = {k: v for k, v in {**asked, **pulls, "precision": precision}.items() if v is not None}
     start = origin(image, mask, strength, between, from_, plus or (), minus or (), n, first)
     found = opened(run, home)
 

@@ -90,7 +90,7 @@ def speed(subject: Subject) -> dict[str, Any]:
     """
     model, indices = subject.model, range(TOGETHER)
     noise, fields = Noise(subject.seed, tuple(indices)), subject.asked(indices)
-    with passes(model.nets) as seen:
+    with passes(model.drawing()) as seen:
         x, first = once(model, noise, fields)
     times = [] if first < LONGEST else [first]
     while len(times) < ROUNDS and sum(times) < LONGEST:

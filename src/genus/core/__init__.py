@@ -39,7 +39,7 @@ from genus.core.contracts import (
     Turn,
     Wrap,
 )
-from genus.core.model import Model
+from genus.core.model import Model, Precision
 from genus.core.noise import Noise
 from genus.core.words import Batch, Cond, Known, Roads, Space
 
@@ -63,6 +63,7 @@ __all__ = [
     "NetworkConfig",
     "Noise",
     "Objective",
+    "Precision",
     "Predictor",
     "Roads",
     "Sampler",

@@ -154,10 +154,12 @@ class Network(nn.Module, ABC):
 
     x long [B, C, *dims] -> logits [B, C, *dims, vocab]; x float [B, C, *dims] -> float [B, C, *dims], or [B, D] where a
     whole x is judged or embedded.
-    space: what it was built for.
+    space: what it was built for. exact: names of weights that stay float32 where the rest is cast to fewer bits to draw
+    with: those that write x, whose rounding would shift all of it the same way.
     """
 
     space: Space
+    exact: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def forward(self, x: Tensor, t: Tensor | None = None, cond: Cond = Cond(), state: State | None = None) -> Tensor:
@@ -300,7 +302,12 @@ class Objective(Part, ABC):
 
 
 class Sampler(Part, ABC):
-    """Predictor -> x. A sample never depends on the batch it was drawn in: its randomness is `noise`, row by row."""
+    """Predictor -> x. A sample never depends on the batch it was drawn in: its randomness is `noise`, row by row.
+
+    wide: looks at many cells, many times: then large products are what a draw takes, and fewer bits make it faster.
+    """
+
+    wide: ClassVar[bool] = False
 
     @abstractmethod
     def stream(

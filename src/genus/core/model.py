@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, final
+from functools import cached_property
+from typing import Any, Literal, final, get_args
 
 import torch
 from torch import Tensor, nn
 
-from genus.core.contracts import Codec, Conditioner, LogProb, Objective, Predictor, Sampler, Wrap
+from genus.core.contracts import Codec, Conditioner, LogProb, Network, Objective, Predictor, Sampler, Wrap
 from genus.core.noise import Noise
 from genus.core.words import Batch, Cond, Known, Space
 from genus.errors import NoLikelihood, UsageError
+
+Precision = Literal["bf16", "fp32"]
 
 
 @final
@@ -20,6 +24,9 @@ from genus.errors import NoLikelihood, UsageError
 class Model:
     """A codec, trained nets, and how to read them. Made by a phase; used by validate and deploy, or as another's
     codec.
+
+    precision: of the nets while they draw, where the sampler gains by it; what a sampler keeps, likelihoods and vectors
+    are float32 always. It is the one that the nets were trained in, so they know its rounding.
     """
 
     codec: Codec
@@ -29,6 +36,7 @@ class Model:
     sampler: Sampler
     wraps: tuple[Wrap, ...] = ()
     prompt: Literal["none", "prefix"] | str = "none"  # where a prompt goes: the first cells, or the field of that name
+    precision: Precision = "fp32"
 
     @property
     def conditioner(self) -> Conditioner | None:
@@ -56,11 +64,40 @@ class Model:
         cond: Cond = conditioner(fields, noise) if fields else conditioner.null(batch)
         return cond
 
+    @cached_property
+    def _half(self) -> nn.ModuleDict:
+        def halved(net: nn.Module) -> nn.Module:
+            net = copy.deepcopy(net).requires_grad_(False)
+            exact = net.exact if isinstance(net, Network) else ()
+            for name, weight in net.named_parameters():
+                if name.split(".")[0] not in exact:
+                    weight.data = weight.data.to(torch.bfloat16)
+            return net.eval()
+
+        nets = self.nets.items()
+        return nn.ModuleDict({k: net if isinstance(net, Conditioner) else halved(net) for k, net in nets})
+
+    def drawing(self, precision: Precision | None = None) -> nn.ModuleDict:
+        """The nets that draw: in `precision`, else in the model's own, where its sampler gains by it.
+
+        Those in bf16 are a copy, made once: weights that change later do not reach it. Conditioners stay as they are.
+        """
+        if precision is not None and precision not in get_args(Precision):
+            raise UsageError(f"precision = {precision!r}; choose one of {', '.join(get_args(Precision))}")
+        own = self.precision if self.sampler.wide else "fp32"
+        return self._half if (precision or own) == "bf16" else self.nets
+
     def predictor(
-        self, knobs: Mapping[str, Any] | None = None, fields: Mapping[str, Sequence[Any]] | None = None
+        self,
+        knobs: Mapping[str, Any] | None = None,
+        fields: Mapping[str, Sequence[Any]] | None = None,
+        nets: nn.ModuleDict | None = None,
     ) -> tuple[Predictor, dict[str, Any]]:
-        """The objective's predictor inside its wraps, first wrap innermost; and the knobs that no wrap has."""
-        predict, rest = self.objective.predictor(self.nets), dict(knobs or {})
+        """The objective's predictor inside its wraps, first wrap innermost; and the knobs that no wrap has.
+
+        nets: which it reads; None: the model's own, in float32.
+        """
+        predict, rest = self.objective.predictor(self.nets if nets is None else nets), dict(knobs or {})
         for wrap in self.wraps:
             if wrap.knob is not None and wrap.knob[0] in rest:
                 wrap = wrap.but(**{wrap.knob[1]: rest.pop(wrap.knob[0])})
@@ -129,11 +166,11 @@ class Model:
         self, noise: Noise, fields: Mapping[str, Sequence[Any]] | None = None, known: Known | None = None, **knobs: Any
     ) -> Iterator[Tensor]:
         """x as it grows; knobs (steps, temperature, top_p, ...) are the sampler's own, an unknown one is a
-        UsageError.
+        UsageError. One is the model's: `precision`, bf16 or fp32, in place of its own.
         """
         self.nets.eval()
         fields, conditioner = dict(fields or {}), self.conditioner
-        predict, rest = self.predictor(knobs, fields)
+        predict, rest = self.predictor(knobs, fields, self.drawing(knobs.pop("precision", None)))
         draw = self.sampler.but(**rest) if rest else self.sampler
         if conditioner is not None:
             if known is not None and conditioner.sees is not None and conditioner.sees not in fields:

@@ -42,6 +42,8 @@ class Block(nn.Module):
 class Autoencoder(Network):
     """x -> x through the bottleneck. latent: shape of z, [channels, *dims]; codes: the space of `code`."""
 
+    exact = ("leave", "bias")
+
     def __init__(self, config: AutoencoderConfig, space: Space) -> None:
         super().__init__()
         axes, widths = len(space.dims), config.widths
@@ -90,7 +92,7 @@ class Autoencoder(Network):
         for i in reversed(range(len(self.up))):
             h = self.up[i](h)
             h = spread(self.grow[i - 1](h), 2) if i else h
-        h = convolve(F.silu(h), self.leave) + self.bias
+        h = convolve(F.silu(h).to(self.leave.dtype), self.leave) + self.bias
         y = spread(h, self.config.patch).movedim(-1, 1).float()
         for axis, size in enumerate(self.space.dims):
             y = y.narrow(2 + axis, 0, size)

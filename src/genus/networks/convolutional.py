@@ -168,6 +168,8 @@ class Attention(nn.Module):
 class Convolutional(Network):
     """See the module. Float [B, C, *dims] -> float32, the same; a size that does not divide is padded, then cut."""
 
+    exact = ("leave", "bias")
+
     def __init__(self, config: ConvolutionalConfig, space: Space, roads: Roads) -> None:
         super().__init__()
         axes = len(space.dims)
@@ -243,7 +245,7 @@ class Convolutional(Network):
             if i < deep:
                 passed.append(h)
                 h = self.shrink[i](gather(h, 2))
-        h = convolve(F.silu(modulated(h, *mods[-1])), self.leave) + self.bias
+        h = convolve(F.silu(modulated(h, *mods[-1])).to(self.leave.dtype), self.leave) + self.bias
         y = spread(h, self.patch).movedim(-1, 1).float()
         for axis, size in enumerate(full):
             y = y.narrow(2 + axis, 0, size)

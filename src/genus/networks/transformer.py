@@ -75,6 +75,8 @@ NEAR = 32  # channels in which a neighbour is told
 class Transformer(Network):
     """See the module. Token ids in: up to `vocab`, the begin mark; logits out: of `vocab` ids, float32."""
 
+    exact = ("leave",)
+
     def __init__(self, config: TransformerConfig, space: Space, roads: Roads) -> None:
         super().__init__()
         heads = config.heads or max(1, config.width // config.head)
@@ -197,10 +199,10 @@ class Transformer(Network):
         """Vectors [B, N, width] to logits [B, C, *dims, vocab] or to cells [B, C, *full], in float32."""
         if self.space.vocab is None:
             assert self.leave is not None
-            return joined(self.leave(h).float(), self.config.patch, dims, full)
+            return joined(self.leave(h.to(self.leave.weight.dtype)).float(), self.config.patch, dims, full)
         c, vocab = self.space.channels, self.space.vocab
         if self.leave is not None:
-            y: Tensor = self.leave(h)
+            y: Tensor = self.leave(h.to(self.leave.weight.dtype))
         else:
             y = F.linear(h, self.embed.weight.view(c, vocab + 1, -1)[:, :vocab].reshape(c * vocab, -1))
         return y.float().view(len(y), -1, c, vocab).transpose(1, 2).reshape(len(y), c, *dims, vocab)

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import Literal, Self, final
+from typing import ClassVar, Literal, Self, final
 
 import torch
 from pydantic import Field, model_validator
@@ -87,6 +87,7 @@ class Ode(Sampler):
     """
 
     kind: Literal["samplers.ode"] = "samplers.ode"
+    wide: ClassVar[bool] = True
     steps: int = Field(30, ge=1, le=10_000)
     method: Literal["euler", "heun", "multistep", "dpm", "anew"] = "multistep"
     spacing: Schedule = "even"

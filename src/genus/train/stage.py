@@ -12,6 +12,7 @@ import platform
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -253,7 +254,7 @@ def _phase(
     )
     weights = loop.run()
     torch.manual_seed(phase.training.seed)  # what no turn trains keeps the value it started with
-    kept = assemble(phase, codec, prompt)
+    kept = replace(assemble(phase, codec, prompt), precision=plan.precision)
     kept.nets.load_state_dict(weights, strict=False)
     save(kept, phase, place)
     return {
