@@ -18,7 +18,7 @@ from torch import Tensor
 from genus.core import Batch, Draws, LogProb, Metrics, Nets, Network, Noise, Objective
 from genus.errors import UsageError
 from genus.objectives.denoising import Clean, Output, crowding, denoised, evenly, logit_normal
-from genus.objectives.probability_flow import invert, log_prob
+from genus.objectives.probability_flow import FIRST, invert, log_prob
 from genus.samplers.ode import Ode
 
 
@@ -31,7 +31,9 @@ class Flow(Objective):
     and large x has more by itself (`crowding`).
     pairing: `transport` gives each x of a batch one of the batch's noises by optimal transport, among the samples of
     which the same is said: across them, a condition would say something of the noise, and samples are drawn from noise
-    that knows nothing. looks, probes: steps and random directions of the likelihood; 0 probes take every direction.
+    that knows nothing. first: the time at which the likelihood's path starts (`objectives.probability_flow`); where the
+    network says x, one at which it still tells noise from detail. looks, probes: steps and random directions of the
+    likelihood; 0 probes take every direction.
     """
 
     kind: Literal["objectives.flow"] = "objectives.flow"
@@ -43,6 +45,7 @@ class Flow(Objective):
     mean: float = 0.0
     spread: float = Field(1.0, gt=0)
     pairing: Literal["independent", "transport"] = "independent"
+    first: float = Field(FIRST, gt=0, lt=1)
     looks: int = Field(32, ge=1)
     probes: int = Field(1, ge=0)
 
@@ -80,11 +83,11 @@ class Flow(Objective):
         """Along the path, by `looks` steps and `probes` random directions; see `objectives.probability_flow`."""
         net = nets["net"]
         assert isinstance(net, Network)
-        return log_prob(self.predictor(nets), batch, noise, net.space.grain, self.looks, self.probes)
+        return log_prob(self.predictor(nets), batch, noise, net.space.grain, self.looks, self.probes, self.first)
 
     def invert(self, nets: Nets, batch: Batch) -> Tensor:
         """The noise at the path's end."""
-        return invert(self.predictor(nets), batch, self.looks)
+        return invert(self.predictor(nets), batch, self.looks, self.first)
 
 
 def alike(batch: Batch) -> Tensor:

@@ -20,9 +20,9 @@ from genus.core import Batch, LogProb, Noise, Predictor
 FIRST = 1e-3  # the path starts a little away from the data, where the velocity would have no bound
 
 
-def times(steps: int) -> list[float]:
-    """From FIRST to 1, dense near the data."""
-    return [FIRST ** (1 - (i / steps) ** 0.5) if i < steps else 1.0 for i in range(steps + 1)]
+def times(steps: int, first: float = FIRST) -> list[float]:
+    """From `first` to 1, dense near the data."""
+    return [first ** (1 - (i / steps) ** 0.5) if i < steps else 1.0 for i in range(steps + 1)]
 
 
 def divergence(velocity: Tensor, x: Tensor, probes: Tensor) -> Tensor:
@@ -34,11 +34,11 @@ def divergence(velocity: Tensor, x: Tensor, probes: Tensor) -> Tensor:
     return torch.stack(found)
 
 
-def invert(predict: Predictor, batch: Batch, steps: int) -> Tensor:
-    """The noise that the path leads x to, [B, C, *dims]: from it the path leads back to x."""
-    x = batch.x.float()
+def invert(predict: Predictor, batch: Batch, steps: int, first: float = FIRST) -> Tensor:
+    """The noise that the path leads x to, [B, C, *dims]: from it the path leads back to x, as well as it can."""
+    x = (1 - first) * batch.x.float()
     with torch.no_grad():
-        for t, r in pairwise(times(steps)):
+        for t, r in pairwise(times(steps, first)):
             v = (x - predict(x, torch.full((len(x),), t, device=x.device), batch.cond)) / t
             ahead = x + (r - t) * v
             w = (ahead - predict(ahead, torch.full((len(x),), r, device=x.device), batch.cond)) / r
@@ -46,8 +46,20 @@ def invert(predict: Predictor, batch: Batch, steps: int) -> Tensor:
     return x
 
 
-def log_prob(predict: Predictor, batch: Batch, noise: Noise, grain: float | None, steps: int, probes: int) -> LogProb:
-    """nats [B] and the standard error that the probes leave. probes: 0 takes every direction: no such error, slow."""
+def log_prob(
+    predict: Predictor,
+    batch: Batch,
+    noise: Noise,
+    grain: float | None,
+    steps: int,
+    probes: int,
+    first: float = FIRST,
+) -> LogProb:
+    """nats [B] and the standard error that the probes leave. probes: 0 takes every direction: no such error, slow.
+
+    first: the time at which the path starts. The density is that of what the model draws, with noise of so small a
+    level, first / (1 - first), added: a model whose samples lack the last detail gives real items no other.
+    """
     with torch.inference_mode(False), torch.enable_grad():
         x = batch.x.detach().float().clone()
         cond = batch.cond.map(lambda road: road.detach().clone())
@@ -56,6 +68,8 @@ def log_prob(predict: Predictor, batch: Batch, noise: Noise, grain: float | None
         if grain is not None:
             x = x + grain * (noise.uniform(0, shape).to(x) - 0.5)
             volume = math.prod(shape) * math.log(grain)
+        x = (1 - first) * x
+        volume += math.prod(shape) * math.log1p(-first)
         if probes:
             e = torch.stack([noise.uniform(1 + k, shape).to(x).sub(0.5).sign() for k in range(probes)])
         else:
@@ -68,7 +82,7 @@ def log_prob(predict: Predictor, batch: Batch, noise: Noise, grain: float | None
             return velocity.detach(), divergence(velocity, x, e).double()
 
         total = torch.zeros(len(e), len(x), dtype=torch.float64)
-        for t, r in pairwise(times(steps)):
+        for t, r in pairwise(times(steps, first)):
             v, grown = looked(x, t)
             w, later = looked(x + (r - t) * v, r)
             x = (x + 0.5 * (r - t) * (v + w)).detach()

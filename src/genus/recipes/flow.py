@@ -50,7 +50,7 @@ RECIPE = Recipe(
             codec=PixelsConfig(),
             nets={"net": ConvolutionalConfig()},
             conditioner=LabelConfig(),
-            objective=Flow(output="x"),
+            objective=Flow(output="x", first=0.02),
             sampler=Ode(steps=30),
             wraps=(Guidance(scale=1.0),),
             source=StackedConfig(),

@@ -22,7 +22,7 @@ RECIPE = flow.RECIPE.but(
         FIRST.but(
             name="reflow",
             start="flow",
-            objective=Flow(output="x", mean=1.0),
+            objective=Flow(output="x", mean=1.0, first=0.02),
             source=RolloutsConfig(phase="flow", number=2048, held=128, knobs={"steps": 16}),
             sampler=Ode(steps=4, method="euler"),
             training=FIRST.training.but(rate=5e-4, muon_rate=4e-3, cooldown=1.0),
