@@ -143,7 +143,7 @@ def test_an_evil_kind_executes_nothing(text, kind):
 
 def test_an_unknown_kind_or_field(text):
     config(text, lambda c: c["phase"]["nets"]["net"].update(kind="networks.tomorrow"))
-    with pytest.raises(GenusError, match=r"no part 'networks\.tomorrow'; was the run made by a newer one\?"):
+    with pytest.raises(GenusError, match=r"has no part 'networks\.tomorrow'; use the genus that wrote it"):
         load(text).model()
     config(text, lambda c: c["phase"]["nets"]["net"].update(kind="networks.transformer", surplus=1))
     with pytest.raises(GenusError, match=r"surplus"):
