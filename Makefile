@@ -25,7 +25,7 @@ demo: $(built)
 
 test: $(built)
 	@echo "running the tests (a few minutes)"
-	@$(run) pytest $(ARGS)
+	@$(run) pytest -n auto $(ARGS)
 
 check: $(built)
 	@echo "lint"

@@ -179,8 +179,8 @@ def _second(work: Work, file: Any, twins: Sequence[tuple[Twins, Found]], group: 
                 gone[high] = True
                 why[high] = (rule.name, int(found.low[pair]), float(found.alike[pair]))
     first = np.full(len(rows), len(rows), np.int64)  # the row of lowest rank of each group
-    for place in np.argsort(-rank, kind="stable").tolist():
-        first[group[place]] = place
+    order = np.argsort(-rank, kind="stable")
+    first[group[order]] = order  # of several, the last one stays
     origins = _origins(work, why)
     for high, (rule_name, low, alike) in sorted(why.items()):
         work.removed[rule_name] += 1
