@@ -73,7 +73,7 @@ def main() -> None:
     spread = (
         "the report's 95 % intervals, one seed" if args.seeds == 1 else f"median, least and most of {args.seeds} seeds"
     )
-    note = f"{spread}; 1,000 samples; EfficientNet-Lite0 features"
+    note = f"{spread}; 1,000 samples, or as many as are held out; EfficientNet-Lite0 features"
     write(args, f"pictures_{args.set_name}", rows, time.monotonic() - start, note, kwh)
 
 
