@@ -67,11 +67,11 @@ class ConvolutionalConfig(NetworkConfig):
         return Convolutional(self, space, roads)
 
     def sized(self, dial: int) -> Self:
-        """The finest scale 16 x dial wide, each coarser one in the same proportion as now."""
+        """The finest scale 8 x dial wide, each coarser one in the same proportion as now."""
         if dial < 1:
             raise UsageError(f"the size dial of {self.kind} starts at 1, not {dial}")
         finest = self.widths[0]
-        return self.but(widths=tuple(max(16, round(16 * dial * w / finest / 16) * 16) for w in self.widths))
+        return self.but(widths=tuple(max(8, round(dial * w / finest) * 8) for w in self.widths))
 
 
 def convolve(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

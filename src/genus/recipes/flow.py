@@ -27,7 +27,7 @@ from genus.validate.samples import Samples
 # emoji of 64 x 64 and had 300 steps to train them. A picture seen again comes with another noise: what a
 # repetition is worth is taken from masked text: Prabhudesai et al. 2025, arXiv 2507.15857.
 SIZING = SizingConfig(
-    dials=(1, 2, 3, 4, 5, 6, 8),
+    dials=(1, 2, 3, 4, 6, 8, 10, 12, 16),
     sample=49,
     floor=0.11,
     a=2.4,

@@ -22,7 +22,7 @@ from genus.samplers.ode import Ode
 FIRST = flow.RECIPE.phases[0]
 
 # The law of `flow`, not fitted anew. Few cells make small operators: larger batches are what fills them.
-SIZING = flow.SIZING.but(dials=(4, 6, 8, 10, 12), batch=(64, 128))
+SIZING = flow.SIZING.but(dials=(8, 12, 16, 20, 24), batch=(64, 128))
 
 RECIPE = flow.RECIPE.but(
     name="stable-diffusion",
