@@ -77,13 +77,26 @@ def clean(
     """
     data = Dataset.open(dataset)
     rows = Rows.of(data)
+    try:
+        return _cleaned(data, rows, rules, progress, undo)
+    finally:
+        rows.marks.close()
+
+
+def _cleaned(
+    data: Dataset,
+    rows: Rows,
+    rules: Sequence[Part],
+    progress: Callable[[int, int], None] | None,
+    undo: Sequence[str],
+) -> Cleaned:
     chosen = _chosen(rules, rows.media)
     names = list(dict.fromkeys(["broken", *(rule.name for some in chosen.values() for rule in some)]))
     unknown = sorted(set(undo) - set(names))
     if unknown:
         raise UsageError(f"no rule here is called {', '.join(map(repr, unknown))}; the rules are: {', '.join(names)}")
     n = len(rows)
-    work = Work(data, rows, chosen, names, frozenset(undo), np.zeros(n, np.uint64), np.zeros(n, bool))
+    work = Work(data, rows, chosen, names, frozenset(undo), np.zeros(n, bool))
     try:
         with tempfile.TemporaryFile(dir=data.path.parent) as file:
             first_pass(work, file, progress)
@@ -129,8 +142,9 @@ def _twins(work: Work) -> tuple[list[tuple[Twins, Found]], Any]:
         if isinstance(rule, ExactDuplicates):
             served = np.array([rule in work.rules[medium] for medium in rows.media], bool)
             places = np.flatnonzero(served[rows.medium] & ~work.gone)
-            shelf = Shelf(16)
-            shelf.add(np.ascontiguousarray(rows.sha[places]).view(np.uint8).reshape(-1, 16))
+            shelf = Shelf(16, work.data.path.parent)
+            for at in range(0, len(places), 1 << 16):
+                shelf.add(rows.marks.at(places[at : at + (1 << 16)])[:, 16:32])
             work.shelves[rule] = (shelf, [places])
         elif rule not in work.shelves:
             continue
@@ -145,7 +159,7 @@ def _reader(work: Work, places: Any) -> Callable[[Sequence[int]], dict[int, Any]
     """Decodes the items at some places of a table."""
 
     def read(some: Sequence[int]) -> dict[int, Any]:
-        ids = {bytes(work.rows.id[places[i]]).ljust(16, b"\0").hex(): i for i in some}
+        ids = dict(zip(work.rows.ids(places[np.asarray(some, np.int64)]), some, strict=True))
         where = f"id IN ({', '.join(repr(i) for i in ids)})"
         out: dict[int, Any] = {}
         for batch in work.data.scan(["id", "medium", "content"], where, batch=16):
@@ -172,7 +186,7 @@ def _second(work: Work, file: Any, twins: Sequence[tuple[Twins, Found]], group: 
     for rule, found in twins:
         # Equal contents under different captions are two facts; but never one in train and one in a declared test.
         def spare(low: int, high: int) -> bool:
-            return bool(rows.key[low] != rows.key[high] and not rows.declared[low] > 1)
+            return not rows.declared[low] > 1 and len(set(rows.keys([low, high]))) == 2
 
         for high, pair in sorted(settle(found, rank, gone, spare).items()):
             if not work.spared(high, rule.name):
@@ -197,16 +211,12 @@ def _origins(work: Work, why: dict[int, tuple[str, int, float]]) -> dict[int, st
     for high, (rule, low, _) in sorted(why.items()):
         seen[rule] += 1
         if seen[rule] <= EXAMPLES:
-            wanted |= {_hex(work.rows.id[place]): place for place in (low, high)}
+            wanted |= dict(zip(work.rows.ids([low, high]), (low, high), strict=True))
     if not wanted:
         return {}
     where = f"id IN ({', '.join(map(repr, wanted))})"
     found = (row for batch in work.data.scan(["id", "origin"], where) for row in batch.to_pylist())
     return {wanted[row["id"]]: row["origin"] for row in found}
-
-
-def _hex(value: Any) -> str:
-    return bytes(value).ljust(16, b"\0").hex()  # numpy drops zeros at the end of S16
 
 
 def _changed(work: Work, reader: Any, why: Any, group: Any, first: Any) -> Iterator[pa.RecordBatch]:
@@ -215,30 +225,33 @@ def _changed(work: Work, reader: Any, why: Any, group: Any, first: Any) -> Itera
     schema = pa.schema([SCHEMA.field(name) for name in ("id", *COLUMNS)])
     for number in range(reader.num_record_batches):
         out = []
-        for waiting in reader.get_batch(number).to_pylist():
-            place = waiting["place"]
+        given = reader.get_batch(number).to_pylist()
+        places = [waiting["place"] for waiting in given]
+        leads = first[group[places]].tolist()
+        ids, lead_ids = rows.ids(places), rows.ids(leads)
+        for i, waiting in enumerate(given):
+            place, lead = places[i], leads[i]
             notes = json.loads(waiting["notes"])
             reason, detail = waiting["reason"], waiting["detail"]
             if place in why:
                 reason, low, alike = why[place]
-                detail = f"{alike:.2f} like {_hex(rows.id[low])}"
+                detail = f"{alike:.2f} like {rows.ids([low])[0]}"
             if reason is not None:
                 notes[reason] = detail
             if work.undone.get(place):
                 notes["undone"] = sorted(work.undone[place])
-            lead = int(first[group[place]])
             declared = PLACES[rows.declared[place]]
             row = {
-                "id": _hex(rows.id[place]),
+                "id": ids[i],
                 "status": "kept" if reason is None else "removed",
                 "reason": reason,
                 "cleaned": waiting["cleaned"],
                 "language": waiting["language"],
-                "group": None if lead == place else _hex(rows.id[lead]),
+                "group": None if lead == place else lead_ids[i],
                 "split": declared or PLACES[rows.declared[lead] or rows.drawn[lead]],
                 "notes": json.dumps(notes, sort_keys=True, ensure_ascii=False),
             }
-            if printed([row[name] for name in COLUMNS]) != work.prints[place]:
+            if printed([row[name] for name in COLUMNS]) != waiting["before"]:
                 out.append(row)
         if out:
             yield pa.RecordBatch.from_pylist(out, schema=schema)

@@ -59,15 +59,18 @@ class Shelf:
             out[row : row + n] = np.ascontiguousarray(piece[:, start:stop]).view(dtype)
         return out
 
+    def at(self, places: Sequence[int] | Longs) -> Bytes:
+        """The records of some rows: uint8 [n, width]."""
+        self._file.flush()
+        # Mapped anew each time, so that pages read before do not count as ours.
+        mapped = np.memmap(self._file, np.uint8, "r", shape=(self.rows, self.width))
+        return np.array(mapped[np.asarray(places, np.int64)])
+
     def pairs(self, low: Longs, high: Longs, step: int = 1 << 14) -> Iterator[tuple[slice, Bytes, Bytes]]:
         """The records of some pairs, piece by piece: (which pairs, uint8 [n, width], uint8 [n, width])."""
-        self._file.flush()
-        for at in range(0, len(low), step):
-            # Mapped anew for each piece, so that pages read for earlier ones do not count as ours.
-            mapped = np.memmap(self._file, np.uint8, "r", shape=(self.rows, self.width))
-            which = slice(at, at + step)
-            yield which, np.asarray(mapped[low[which]]), np.asarray(mapped[high[which]])
-            del mapped
+        for start in range(0, len(low), step):
+            which = slice(start, start + step)
+            yield which, self.at(low[which]), self.at(high[which])
 
     def close(self) -> None:
         """The file is gone."""

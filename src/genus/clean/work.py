@@ -32,6 +32,7 @@ _WAITING = pa.schema(
         pa.field("cleaned", pa.large_binary()),
         pa.field("language", pa.string()),
         pa.field("notes", pa.string()),
+        pa.field("before", pa.uint64()),  # `printed` of what the dataset has
     ]
 )
 
@@ -46,7 +47,6 @@ class Work:
     rules: dict[str, list[Rule]]  # by medium
     names: list[str]
     undo: frozenset[str]
-    prints: np.ndarray[Any, Any]
     gone: np.ndarray[Any, Any]  # bool: removed by a judge
     undone: dict[int, set[str]] = field(default_factory=dict)
     shelves: dict[Twins, tuple[Shelf, list[Any]]] = field(default_factory=dict)
@@ -91,12 +91,12 @@ def _pile(work: Work, medium: str, places: list[int], given: list[dict[str, Any]
     """Some rows of one medium through its rules."""
     out: list[dict[str, Any]] = []
     for place, row in zip(places, given, strict=True):
-        work.prints[place] = printed([row[name] for name in COLUMNS])
+        before = printed([row[name] for name in COLUMNS])
         notes = noted(row["notes"])
         if notes.get("undone"):
             work.undone[place] = set(notes["undone"])
         kept = {key: value for key, value in notes.items() if key not in work.names and key != "undone"}
-        out.append({"place": place, "reason": None, "detail": None, "cleaned": None, "language": None, "notes": kept})
+        out.append(dict.fromkeys(_WAITING.names) | {"place": place, "notes": kept, "before": before})
 
     def remove(i: int, rule: str, why: str) -> None:
         out[i].update(reason=rule, detail=why)

@@ -241,8 +241,7 @@ class Dataset:
             return
         schema = _fit(first.schema)
         with tempfile.TemporaryFile(dir=self.path.parent) as file:
-            places: list[np.ndarray[Any, Any]] = []
-            ids: list[bytes] = []
+            keys = bytearray()  # of each row 24 bytes: its id, the number of its batch, its place there
 
             def spool() -> None:
                 with pa.ipc.new_file(pa.PythonFile(file, "w"), schema) as writer:
@@ -251,22 +250,19 @@ class Dataset:
                         if given.num_rows == 0:
                             continue
                         writer.write_batch(given.select(schema.names).cast(schema))
-                        ids.append(b"".join(map(bytes.fromhex, given.column("id").to_pylist())))
-                        rows = np.arange(given.num_rows, dtype=np.int64)
-                        places.append(np.stack([np.full_like(rows, number), rows], 1))
+                        for row, item in enumerate(given.column("id").to_pylist()):
+                            keys.extend(bytes.fromhex(item) + struct.pack(">II", number, row))
                         number += 1
 
             _guard(self.path, spool)
-            if not places:
+            if not keys:
                 return
-            keys = np.frombuffer(b"".join(ids), "S16")
-            where = np.concatenate(places)
-            order = np.argsort(keys, kind="stable")
-            keys, where = keys[order], where[order]
+            order = np.frombuffer(keys, "S24")
+            order.sort()  # where it lies; of two rows with one id the later one comes last
             with pa.ipc.open_file(pa.PythonFile(file, "r")) as reader:
                 changed, modified = [], set()
                 for fragment in self._table.get_fragments():
-                    values = _values(fragment, keys, where, reader)
+                    values = _values(fragment, order, reader)
                     if values is None:
                         continue
                     meta, touched = _guard(self.path, lambda f=fragment, v=values: f.update_columns(v, left_on="id"))
@@ -343,14 +339,13 @@ def _chain(first: pa.RecordBatch, rest: Iterator[pa.RecordBatch]) -> Iterator[pa
     yield from rest
 
 
-def _values(fragment: Any, keys: Any, where: Any, reader: Any) -> pa.Table | None:
-    """The new values for one fragment's rows, each id once; None if it has none of them."""
-    own = b"".join(bytes.fromhex(i) for b in fragment.to_batches(columns=["id"]) for i in b.column(0).to_pylist())
-    if not own:
-        return None
-    mine = np.unique(np.frombuffer(own, "S16"))
-    last = np.searchsorted(keys, mine, side="right") - 1
-    found = where[last[(last >= 0) & (keys[np.maximum(last, 0)] == mine)]]
+def _values(fragment: Any, order: Any, reader: Any) -> pa.Table | None:
+    """The new values for one fragment's rows, each id once; None if it has none of them. order: S24, sorted."""
+    ids = {bytes.fromhex(i) for b in fragment.to_batches(columns=["id"]) for i in b.column(0).to_pylist()}
+    last = np.searchsorted(order, np.array([i + b"\xff" * 8 for i in ids], "S24")) - 1
+    keys = order[last[last >= 0]].tobytes()
+    given = (struct.unpack(">16sII", keys[at : at + 24]) for at in range(0, len(keys), 24))
+    found = np.array([place for key, *place in given if key in ids], np.int64)
     if not len(found):
         return None
     taken = []
