@@ -14,6 +14,8 @@ from typing import Any
 from lab import Lab, tables, words
 from proof import Row, arguments, shelf, write
 
+from genus.train.budget import budget
+
 BARS = {
     "flow": ">= 0.92",
     "edm": ">= 0.92",
@@ -22,7 +24,7 @@ BARS = {
     "vae": ">= 0.5",
     "pixelgpt": ">= 0.8",
 }
-BUDGET, SAMPLES = "20m", 1000
+BUDGET, WITHIN, SAMPLES = "20m", 1200, 1000  # the bar holds for all that is trained within this time
 #: What a script may count on in every row, each with low and high.
 PROMISED = ("recall", "precision", "coverage", "memorised", "samples_per_second", "kwh")
 SHOWN = (
@@ -57,7 +59,8 @@ def main() -> None:
     call += ["--seeds", str(args.seeds), "--samples", str(args.samples), "--name", args.set_name]
     call += [word for s in args.set for word in ("--set", s)]
     said = lab.genus(*call)
-    barred = args.set_name == "mnist10k" and args.budget == BUDGET and args.samples == SAMPLES
+    within = budget(args.budget).seconds or float("inf")
+    barred = args.set_name == "mnist10k" and args.samples == SAMPLES and within <= WITHIN
     rows = [row for found in said["rows"] for row in of(found, BARS.get(found["recipe"]) if barred else None)]
     whole = sum(all(one.get(name, {}).get("low") is not None for name in PROMISED) for one in said["rows"])
     rows.append(Row("rows with every number that is promised, its low and high", whole, bar=f"= {len(args.recipes)}"))
@@ -66,7 +69,8 @@ def main() -> None:
     rows.append(Row("forecast of the whole", said["forecast"].get("seconds"), unit="s"))
     rows.append(Row("time of the whole", said["seconds"], unit="s"))
     verdicts = [f"{claim['family']}: {claim['says']}: {claim['verdict']}" for claim in said["claims"]]
-    note = f"mean, least and most of {args.seeds} seeds; {args.samples:,} samples; EfficientNet-Lite0 features. "
+    over = f"mean, least and most of {args.seeds} seeds" if args.seeds > 1 else "one seed, intervals over its samples"
+    note = f"{args.budget} each; {over}; {args.samples:,} samples; EfficientNet-Lite0 features. "
     failures = [f"{row['recipe']}: {why}" for row in said["rows"] for why in row["reasons"]]
     note += "; ".join([*failures, *verdicts])
     write(args, f"families_{args.set_name}", rows, lab.seconds, note, lab.kwh)

@@ -129,8 +129,11 @@ def of(said: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> Page:
     ]
     written = all(run["makes"] == "text" for run in runs)
     varied, drawn = (TEXT if written else PICTURES)["varied"], (TEXT if written else PICTURES)["drawn"]
+    over = "Mean over seeds; below it the least and the most."
+    if said["seeds"] == 1:
+        over = "Of one seed; below it the interval over its items, which says nothing of other seeds."
     tables = [
-        ("How good", "Mean over seeds; below it the least and the most. Hover over a dash for its reason.", QUALITY),
+        ("How good", over + " Hover over a dash for its reason.", QUALITY),
         ("How true, how varied", varied, (*SUPPORT, "memorised", "nearest_item", "longest_copy")),
         ("How quick", drawn, SPEED),
         ("What it cost", "Of one run.", COST),
@@ -323,7 +326,7 @@ def distance(rung: Mapping[str, Any]) -> float | None:
 
 
 def _bar(label: str, found: Mapping[str, Any], kind: str) -> Bar:
-    several = len(found["each"]) > 1 and found["low"] != found["high"]
+    several = found["low"] != found["high"]
     low, high = (found["low"], found["high"]) if several else (None, None)
     return Bar(label, found["value"], low, high, kind, found["unit"])
 

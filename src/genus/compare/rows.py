@@ -1,5 +1,6 @@
 """From the runs of a comparison to a row a recipe: each number with its least and most over the seeds.
 
+One seed has no least and most: its numbers have the interval of that run's report, over its items, where there is one.
 A row has every name that any of its runs reports, and always those of `ALWAYS`; where a recipe has no such number,
 value, low and high are null and `reason` says why. Pure functions on what `genus.compare.work` found.
 """
@@ -39,13 +40,18 @@ FIDELITY = ("recall", "precision", "density", "coverage")
 ALWAYS = (*FIDELITY, "memorised", "samples_per_second", "seconds_per_sample", "kwh")
 
 
-def spread(values: Sequence[float], unit: str = "", better: str = "") -> Json:
-    """The mean over seeds, the least and the most."""
+Span = tuple[float, float | None, float | None]  # a value, and its interval if it has one
+
+
+def spread(found: Sequence[Span], unit: str = "", better: str = "") -> Json:
+    """The mean over seeds, the least and the most; of one seed its own interval."""
+    values = [value for value, _, _ in found]
+    low, high = found[0][1:] if len(found) == 1 else (None, None)
     return {
         "value": statistics.fmean(values),
-        "low": min(values),
-        "high": max(values),
-        "each": list(values),
+        "low": min(values) if low is None else low,
+        "high": max(values) if high is None else high,
+        "each": values,
         "unit": unit,
         "better": better,
     }
@@ -71,18 +77,19 @@ def row(recipe: Mapping[str, Any], runs: Sequence[Json], failures: Mapping[int, 
             "reasons": sorted({reason for run in runs for reason in run["gate"]["reasons"]}),
         },
     }
-    values: dict[str, list[float]] = {}
+    values: dict[str, list[Span]] = {}
     facts: dict[str, tuple[str, str]] = {}
 
-    def take(name: str, value: Any, unit: str, better: str) -> None:
+    def take(name: str, value: Any, unit: str, better: str, low: Any = None, high: Any = None) -> None:
         if isinstance(value, int | float) and math.isfinite(value):
-            values.setdefault(name, []).append(float(value))
+            values.setdefault(name, []).append((float(value), low, high))
             facts[name] = (unit, better)
 
     for run in runs:
         for metric in run["metrics"]:
             name = RENAMED.get(metric["name"], metric["name"])
-            take(name, metric["value"], metric["unit"], "" if name in NEUTRAL else metric["better"])
+            better = "" if name in NEUTRAL else metric["better"]
+            take(name, metric["value"], metric["unit"], better, metric["low"], metric["high"])
         for group, known in (("cost", COSTS), ("drawing", DRAWING)):
             for name, (unit, better) in known.items():
                 take(name, run[group].get(name), unit, better)
@@ -129,7 +136,10 @@ def baselines(runs: Sequence[Json]) -> dict[str, Json]:
             metric, _, who = b["name"].partition("/")
             if b["value"] is not None:
                 found.setdefault(f"{RENAMED.get(metric, metric)}/{who}", []).append(b)
-    return {name: spread([b["value"] for b in bs], bs[0]["unit"], bs[0]["better"]) for name, bs in found.items()}
+    return {
+        name: spread([(b["value"], b["low"], b["high"]) for b in bs], bs[0]["unit"], bs[0]["better"])
+        for name, bs in found.items()
+    }
 
 
 def judged_by(rows: Sequence[Json]) -> str | None:
