@@ -451,6 +451,14 @@ def test_headlines_say_how_sure():
     assert page.headline([]) == "No run was finished."
 
 
+def test_a_comparison_in_which_nothing_may_be_deployed_says_so():
+    done = {"finished": True, "runs_done": 2, "runs_asked": 2}
+    good, bad = ({"gate": {"passed": n, "of": 1, "reasons": []}} for n in (1, 0))
+    assert page.word(done, [good, bad]) == "Finished"
+    assert page.word(done, [bad]) == "Finished: no run passed its gate"
+    assert page.word(done | {"finished": False, "runs_done": 1}, [good]) == "Unfinished: 1 of 2 runs"
+
+
 def test_plots():
     assert plot([], "x", "y") == "" and decades(0.5, 80) == [0.5, 1, 2, 5, 10, 20, 50]
     svg = plot([Series("<a>", [Point(1, 2, 1, 3), Point(10, 1)], 0), Series("b", [Point(5, 5)], 9)], "x", "y")

@@ -141,8 +141,8 @@ def of(said: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> Page:
     return Page(
         name=said["name"],
         line=" · ".join(line),
-        word="Finished" if said["finished"] else f"Unfinished: {said['runs_done']} of {said['runs_asked']} runs",
-        good=bool(done) and said["finished"],
+        word=word(said, done),
+        good=said["finished"] and any(row["gate"]["passed"] for row in done),
         headline=headline(rows),
         sheets=sheets(runs),
         caption=caption(runs),
@@ -157,6 +157,13 @@ def of(said: Mapping[str, Any], runs: Sequence[Mapping[str, Any]]) -> Page:
         facts=facts(said, items),
         notes=said["notes"],
     )
+
+
+def word(said: Mapping[str, Any], done: Sequence[Mapping[str, Any]]) -> str:
+    """How far it is, and whether anything in it may be deployed."""
+    if not said["finished"]:
+        return f"Unfinished: {said['runs_done']} of {said['runs_asked']} runs"
+    return "Finished" if any(row["gate"]["passed"] for row in done) else "Finished: no run passed its gate"
 
 
 def headline(rows: Sequence[Mapping[str, Any]]) -> str:
