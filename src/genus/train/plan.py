@@ -34,6 +34,7 @@ from genus.watch import Silent, Watch
 
 COMPILE_PAYS_FROM = 900.0  # seconds still to train: a cold compile takes 12 .. 90 s and gained 0 .. 15 % where measured
 PROBING = 0.08  # of the time asked: the most that looking for a size may take
+AGAIN = 3  # times that the best size and its neighbours are timed again
 BYTES_A_WEIGHT = 26  # live, master, gradients, two moments, average, the best copy
 
 
@@ -69,16 +70,27 @@ def compiled(plan: Plan, objective: Objective) -> Loss:
 @final
 @dataclass(frozen=True)
 class Speed:
-    """Seconds of a step of n samples: fixed + each * n; bytes kept a sample; weights."""
+    """Seconds of a step of `counts` samples, measured; bytes kept a sample; weights. Between and beyond: a line."""
 
-    fixed: float
-    each: float
+    counts: tuple[int, int]
+    seconds: tuple[float, float]
     bytes_each: float
     weights: int
 
+    @property
+    def each(self) -> float:
+        """Seconds of one more sample: at least a fifth of what a sample of the smaller step took."""
+        (few, many), (one, more) = self.counts, self.seconds
+        return max((more - one) / (many - few), 0.2 * one / few)
+
     def step(self, samples: int) -> float:
-        """Seconds."""
-        return self.fixed + self.each * samples
+        """Seconds of a step of so many."""
+        return max(0.0, self.seconds[1] - self.each * self.counts[1]) + self.each * samples
+
+    def least(self, other: Speed) -> Speed:
+        """The shorter of either's times."""
+        one, two = (min(pair) for pair in zip(self.seconds, other.seconds, strict=True))
+        return replace(self, seconds=(one, two))
 
 
 @final
@@ -114,14 +126,16 @@ class Bench:
         )
 
     def speed(self, phase: Phase, few: int) -> Speed:
-        """From steps of `few` and 2 x `few` samples, the quickest of three each, taken in turns."""
-        loops = [self.loop(phase, few), self.loop(phase, 2 * few)]
+        """From steps of `few` samples and of those that it will have, or 2 x `few`: the quickest of three, in turns."""
+        sizing = phase.sizing
+        likely = sizing.batch[0] if isinstance(sizing, SizingConfig) else phase.training.batch
+        counts = few, max(2 * few, min(likely, 8 * few))
+        loops = [self.loop(phase, count) for count in counts]
         kept = saved_bytes(lambda: loops[0].step())
         loops[1].step()
-        pairs = [[fastest(1, loop.step) for loop in loops] for _ in range(3)]
-        one, two = (min(times) for times in zip(*pairs, strict=True))
-        each = max(two - one, 0.2 * one) / few
-        return Speed(max(0.0, one - each * few), each, kept / few, parameters(loops[0].model.nets))
+        turns = [[fastest(1, loop.step) for loop in loops] for _ in range(3)]
+        one, two = (min(times) for times in zip(*turns, strict=True))
+        return Speed(counts, (one, two), kept / few, parameters(loops[0].model.nets))
 
     def agrees(self, phase: Phase, few: int) -> float:
         """Relative difference of the first loss between this number format and fp32: whether the format may be used."""
@@ -209,29 +223,40 @@ def _sized(
     tried: list[dict[str, Any]],
     watch: Watch,
 ) -> tuple[Phase, Speed]:
-    """The dial with the least predicted loss. Climbs until two were worse in a row, or probing costs too much."""
+    """The dial with the least predicted loss.
+
+    Climbs until two were worse in a row, or probing costs too much; then times the best and its neighbours again, as
+    long as half of that lasts: where the law is flat, a moment in which the machine was busy would decide.
+    """
     sizing = phase.sizing
     assert isinstance(sizing, SizingConfig)
     clock = Meter()
     each = sizing.sample or float(cells)
     different = bench.cache.total * (1.0 if bench.codec.streams else each)
     speeds: list[Speed] = []
-    chosen = 0
+
+    def best() -> int:
+        seconds = 0.93 * max(1.0, left - clock.seconds)  # evaluations and checkpoints take their part
+        known = zip(sizing.dials, undisturbed(speeds), strict=False)
+        tried[:] = [_outlook(sizing, dial, speed, seconds, each, different) for dial, speed in known]
+        return min(range(len(tried)), key=lambda i: float(tried[i]["law"]))
+
     for dial in sizing.dials:
         before = clock.seconds
         speeds.append(bench.speed(_at(phase, dial), few))
         last = clock.seconds - before
-        seconds = 0.93 * max(1.0, left - clock.seconds)  # evaluations and checkpoints take their part
-        speeds = undisturbed(speeds)
-        tried[:] = [
-            _outlook(sizing, d, v, seconds, each, different) for d, v in zip(sizing.dials, speeds, strict=False)
-        ]
-        chosen = min(range(len(tried)), key=lambda i: float(tried[i]["law"]))
+        chosen = best()
         watch.tick(len(tried), len(sizing.dials), f"size {dial}: {speeds[-1].weights / 1e6:.2f} M")
         if len(tried) > chosen + 2 or clock.seconds + 1.5 * last > PROBING * asked:
             break
+    for _ in range(AGAIN if len(speeds) > 1 else 0):
+        if clock.seconds > PROBING / 2 * asked:
+            break
+        for i in range(max(0, chosen - 1), min(len(speeds), chosen + 2)):
+            speeds[i] = speeds[i].least(bench.speed(_at(phase, sizing.dials[i]), few))
+        chosen = best()
     sized = _at(phase, sizing.dials[chosen])
-    return sized.but(training=sized.training.but(batch=tried[chosen]["batch"])), speeds[chosen]
+    return sized.but(training=sized.training.but(batch=tried[chosen]["batch"])), undisturbed(speeds)[chosen]
 
 
 def _at(phase: Phase, dial: int) -> Phase:
@@ -253,10 +278,8 @@ def _outlook(
 def undisturbed(speeds: list[Speed]) -> list[Speed]:
     """No size is slower than a larger one: where it was measured so, something else was using the machine."""
     out: list[Speed] = []
-    fixed = each = math.inf
     for speed in reversed(speeds):
-        fixed, each = min(fixed, speed.fixed), min(each, speed.each)
-        out.append(replace(speed, fixed=fixed, each=each))
+        out.append(speed.least(out[-1]) if out else speed)
     return out[::-1]
 
 
