@@ -118,8 +118,11 @@ def looked(lab: Lab, run: Run, judge: Judge, scale: float, n: int) -> tuple[NDAr
     field = run.recipe.prompt
 
     def draw(at: range) -> list[Any]:
-        fields = {field: [saying[str(i % 10)][field] for i in at]}
-        return subject.model.generate(_noise(run, at), fields, guidance=scale)
+        if scale == 0:  # outside the interval of times in which it acts, guidance of 0 would still ask
+            return subject.model.generate(_noise(run, at), {field: [None for _ in at]}, guidance=1.0)
+        return subject.model.generate(
+            _noise(run, at), {field: [saying[str(i % 10)][field] for i in at]}, guidance=scale
+        )
 
     key = f"digits in turn, guidance {scale:g}"
     made = lab.drawn(run, key, n, draw)

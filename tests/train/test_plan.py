@@ -3,8 +3,8 @@
 from types import SimpleNamespace
 
 import pytest
-
 import toys
+
 from genus.train.plan import Speed, _sized, undisturbed
 from genus.train.sizing import SizingConfig
 from genus.watch import Silent

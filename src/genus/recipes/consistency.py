@@ -9,10 +9,11 @@ from __future__ import annotations
 from genus.objectives.consistency import Consistency
 from genus.objectives.flow import Flow
 from genus.recipes import flow
+from genus.samplers.guidance import Guidance
 from genus.samplers.ode import Ode
 
 #: Says the rest of the linear guess: of outputs, the better one for consistency so far (docs/log.md).
-FIRST = flow.RECIPE.phases[0].but(objective=Flow())
+FIRST = flow.RECIPE.phases[0].but(objective=Flow(), wraps=(Guidance(scale=1.0),))
 
 RECIPE = flow.RECIPE.but(
     name="consistency",

@@ -14,6 +14,7 @@ from genus.networks.transformer import TransformerConfig
 from genus.objectives.autoregression import Autoregression
 from genus.recipe import Training
 from genus.recipes import flow
+from genus.samplers.guidance import Guidance
 from genus.samplers.tokens import Tokens
 from genus.train.sizing import SizingConfig
 from genus.validate.fidelity import Fidelity
@@ -32,6 +33,7 @@ RECIPE = flow.RECIPE.but(
             nets={"net": TransformerConfig(near=2)},
             objective=Autoregression(ends=False),
             sampler=Tokens(ends=False),
+            wraps=(Guidance(scale=1.0),),
             training=Training(rate=3e-3, muon_rate=0.02, batch=16, cooldown=0.6),
             # Those of characters (`chargpt`), whose sizes they chose rightly: not yet fitted to pixels.
             sizing=SizingConfig(dials=(2, 3, 4, 6, 8, 10), floor=0.5, a=16.0, b=68.0, batch=(8, 32)),

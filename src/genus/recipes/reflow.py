@@ -10,6 +10,7 @@ from __future__ import annotations
 from genus.learned.rollouts import RolloutsConfig
 from genus.objectives.flow import Flow
 from genus.recipes import flow
+from genus.samplers.guidance import Guidance
 from genus.samplers.ode import Ode
 
 FIRST = flow.RECIPE.phases[0]
@@ -25,6 +26,7 @@ RECIPE = flow.RECIPE.but(
             objective=Flow(output="x", mean=1.0, first=0.02),
             source=RolloutsConfig(phase="flow", number=2048, held=128, knobs={"steps": 16}),
             sampler=Ode(steps=4, method="euler"),
+            wraps=(Guidance(scale=1.0),),  # that of its teacher is in the pairs
             training=FIRST.training.but(rate=5e-4, muon_rate=4e-3, cooldown=1.0),
             share=0.5,
         ),
