@@ -87,8 +87,9 @@ class Recipe(Part):
     about: str
     family: Literal["autoregression", "diffusion", "flow", "adversarial", "autoencoding", "masked", "contrastive"]
     media: tuple[str, ...]  # what it can learn from: names of genus.media
-    prompt: str = "none"  # where a prompt goes: none, prefix, or the field of that name
+    prompt: str = "none"  # where a prompt goes: none, prefix, turn (what a user says), or a field's name
     clean: tuple[Any_[Part], ...] = ()  # rules in order; empty: the medium's usual ones
     phases: tuple[Phase, ...] = Field(min_length=1)
+    given: dict[str, str] = Field(default_factory=dict)  # phases that were trained elsewhere: name -> folder of a run
     measures: tuple[Any_[Part], ...]
     gate: Any_[Part]

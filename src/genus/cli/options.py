@@ -26,6 +26,7 @@ Column = Annotated[list[str] | None, typer.Option(help="For tables: role=name, e
 Settings = Annotated[list[str] | None, typer.Option("--set", help="part.field=value, e.g. training.rate=0.002.")]
 RecipeName = Annotated[str | None, typer.Option("--recipe", help="See: genus recipes (default: by the medium).")]
 CodecOf = Annotated[str | None, typer.Option("--codec", help="A run whose trained codec to use again.")]
+StartOf = Annotated[str | None, typer.Option("--from", help="A run whose model to go on from: fine-tuning.")]
 Budget = Annotated[str, typer.Option(help="Of the training: 90s, 10m, 1h, 2kWh or '5000 steps'.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.")]
 DatasetName = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's name or folder.")]

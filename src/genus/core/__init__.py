@@ -12,7 +12,7 @@ nothing below asks whether it holds a sequence or a picture.
     noise        every random draw, addressed by (key, sample, draw)
 
 words: Space, Cond, Batch ...; noise; contracts: what parts promise; model: the whole. Imports nothing of ours but the
-torch-free roots (errors, parts); knows no family, medium or stage.
+torch-free roots (errors, parts, dialogue); knows no family, medium or stage.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from genus.core.contracts import (
     CodecConfig,
     Conditioner,
     ConditionerConfig,
+    Converses,
     Draws,
     Embedder,
     LogProb,
@@ -38,6 +39,7 @@ from genus.core.contracts import (
     State,
     Turn,
     Wrap,
+    conversed,
 )
 from genus.core.model import Model, Precision
 from genus.core.noise import Noise
@@ -52,6 +54,7 @@ __all__ = [
     "Cond",
     "Conditioner",
     "ConditionerConfig",
+    "Converses",
     "Draws",
     "Embedder",
     "Known",
@@ -72,4 +75,5 @@ __all__ = [
     "State",
     "Turn",
     "Wrap",
+    "conversed",
 ]

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from genus.core.noise import Noise
 from genus.core.words import Batch, Cond, Known, Roads, Space
+from genus.dialogue import Message
+from genus.dialogue import pieces as pieces_of
 from genus.errors import NoLikelihood, UsageError
 from genus.parts import Part
 
@@ -43,6 +45,31 @@ class Codec(Protocol):
 
     def save(self, folder: Path) -> CodecConfig:
         """Write what a configuration cannot hold (a vocabulary, weights) and return the resolved configuration."""
+
+
+@runtime_checkable
+class Converses(Protocol):
+    """A codec with its own way to write a conversation, such as the chat template of an imported model."""
+
+    def converse(self, messages: Sequence[Message], answer: bool = False) -> tuple[Tensor, Tensor]:
+        """Ids [C, T] as `encode` gives them, and [T] bool: what the assistant says, the mark that ends it included.
+
+        answer: one is asked for, so the ids end where it begins.
+        """
+
+
+def conversed(codec: Codec, messages: Sequence[Message], answer: bool = False) -> tuple[Tensor, Tensor]:
+    """A conversation as `Converses` has it, by any codec of text: without a template of its own, in `dialogue.pieces`.
+
+    Each piece is encoded by itself, so that no id lies on both sides of what counts.
+    """
+    if isinstance(codec, Converses):
+        return codec.converse(messages, answer)
+    pieces = pieces_of(messages, answer)
+    rows = codec.encode([text for text, _ in pieces])
+    parts = [x if said else x[:, :-1] for x, (_, said) in zip(rows, pieces, strict=True)]
+    marks = [torch.full((x.shape[1],), said) for x, (_, said) in zip(parts, pieces, strict=True)]
+    return torch.cat(parts, dim=1), torch.cat(marks)
 
 
 class Borrowing(Part, ABC):

@@ -11,7 +11,8 @@ from typing import Any, Literal, final, get_args
 import torch
 from torch import Tensor, nn
 
-from genus.core.contracts import Codec, Conditioner, LogProb, Network, Objective, Predictor, Sampler, Wrap
+from genus import dialogue
+from genus.core.contracts import Codec, Conditioner, LogProb, Network, Objective, Predictor, Sampler, Wrap, conversed
 from genus.core.noise import Noise
 from genus.core.words import Batch, Cond, Known, Space
 from genus.errors import NoLikelihood, UsageError
@@ -35,7 +36,7 @@ class Model:
     objective: Objective
     sampler: Sampler
     wraps: tuple[Wrap, ...] = ()
-    prompt: Literal["none", "prefix"] | str = "none"  # where a prompt goes: the first cells, or the field of that name
+    prompt: Literal["none", "prefix", "turn"] | str = "none"  # where one goes: the first cells, what is asked, a field
     precision: Precision = "fp32"
 
     @property
@@ -118,11 +119,18 @@ class Model:
         return told or any(self.prompt in wrap.reads for wrap in self.wraps)
 
     def ask(self, prompt: str | None, batch: int) -> tuple[dict[str, list[Any]], Known | None]:
-        """A prompt as (fields, known cells) for `batch` samples. Raises `UsageError` if the model takes none."""
+        """A prompt as (fields, known cells) for `batch` samples. Raises `UsageError` if the model takes none.
+
+        Where it is a turn, it is what the user says, or a whole conversation as text (`genus.dialogue`).
+        """
         if prompt is None:
             return {}, None
         if self.prompt == "none":
             raise UsageError(f"this model takes no prompt (given: {prompt!r}); leave it out")
+        if self.prompt == "turn":
+            x, _ = conversed(self.codec, dialogue.read(prompt) or (dialogue.Message("user", prompt),), answer=True)
+            x = self.codec.lift(x)[None].expand(batch, *x.shape)
+            return {}, Known(x, torch.ones_like(x, dtype=torch.bool))
         if self.prompt != "prefix":
             if not self.takes:
                 raise UsageError(

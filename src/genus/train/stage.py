@@ -72,7 +72,7 @@ def _train(
     meter = Meter()
     reports: list[dict[str, Any]] = []
     shares = sum(phase.share for phase in recipe.phases)
-    earlier: dict[str, Path] = {}
+    earlier = {name: Path(place) for name, place in recipe.given.items()}
     for i, phase in enumerate(recipe.phases):
         last = i == len(recipe.phases) - 1
         place = folder if last else folder / "phases" / phase.name
@@ -212,9 +212,9 @@ def _phase(
             conditioner = None if phase.conditioner is None else phase.conditioner.fit(corpus.fields)
         phase = phase.but(codec=codec.save(stored.parent), conditioner=conditioner).after(earlier)
         plan = Plan(phase)
-    train = corpus.cache("train", codec, plan.phase.codec, plan.phase.conditioner)
+    train = corpus.cache("train", codec, plan.phase.codec, plan.phase.conditioner, source)
     split = "val" if corpus.dataset.count("status = 'kept' AND split = 'val'") else "train"
-    held = corpus.cache(split, codec, plan.phase.codec, plan.phase.conditioner)
+    held = corpus.cache(split, codec, plan.phase.codec, plan.phase.conditioner, source)
     if not stored.exists():
         plan = planned(plan, codec, source, train, budget, share, meter, watch)
         files.write_json(folder / "forecast.json", plan.forecast)

@@ -25,6 +25,7 @@ from genus.validate.features import WIDTH, Features, features, remembered
 from genus.watch import Silent, Watch
 
 HELD = "test"
+QUIET = Silent()
 BLOCK = 1000  # pictures whose features are kept in one file
 
 
@@ -34,7 +35,8 @@ class Subject:
     """records(split): the kept items of a split, decoded, from the beginning. held: the split no training step has
     read.
 
-    key: stands for the data in the names of cached features, which lie in `home` (None: nowhere).
+    key: stands for the data in the names of cached features, which lie in `home` (None: nowhere). before: the folder of
+    the model that the last phase began from, None if it began anew.
     """
 
     model: Model
@@ -44,6 +46,7 @@ class Subject:
     held: str = HELD
     key: str = ""
     home: Path | None = None
+    before: Path | None = None
     most: int = 1000  # samples that any measure may ask for
     seed: int = 0
     batch: int = 50
@@ -71,6 +74,7 @@ class Subject:
             held,
             run.data["digest"],
             home,
+            begun_from(run),
             most,
             watch=watch or Silent(),
         )
@@ -111,20 +115,8 @@ class Subject:
 
     def nats(self, records: Sequence[Record], batch: int = 16) -> tuple[NDArray[np.float64], bool]:
         """-log p of each item, and whether it is exact or an upper bound. Raises `NoLikelihood` with the reason."""
-        cache = in_memory(self.model.codec, [record.media for record in records])
-        cache = replace(cache, fields=columns([record.fields for record in records]))
-        totals = np.zeros(len(records))
-        exact = True
-        done = 0
         self.model.nets.eval()
-        with torch.inference_mode():
-            for part in self.source.once(cache, self.model.codec, batch):
-                said = self.model.log_prob(part, Noise(self.seed, tuple(range(done, done + len(part)))))
-                exact &= said.exact
-                np.add.at(totals, [int(i) for i in part.ids], -said.nats.double().numpy())
-                done += len(part)
-                self.watch.tick(int(part.ids[-1]) + 1, len(records), "likelihood")
-        return totals, exact
+        return scored(self.model, self.source, records, batch, self.seed, self.watch)
 
     def featured(self, pictures: Sequence[Any], name: str) -> Features:
         """[n, features] of pictures; name: for the watcher."""
@@ -157,6 +149,34 @@ class Subject:
     def seen(self, records: Sequence[Record]) -> list[Any]:
         """Pictures as the model could at best give them: at its own size and mode, where theirs is another."""
         return self.model.codec.like([record.media for record in records])
+
+
+def scored(
+    model: Model, source: SourceConfig, records: Sequence[Record], batch: int = 16, seed: int = 0, watch: Watch = QUIET
+) -> tuple[NDArray[np.float64], bool]:
+    """-log p of each item by any model, as `source` counts it. See `Subject.nats`."""
+    cache = in_memory(model.codec, [record.media for record in records], source)
+    cache = replace(cache, fields=columns([record.fields for record in records]))
+    totals = np.zeros(len(records))
+    exact = True
+    done = 0
+    with torch.inference_mode():
+        for part in source.once(cache, model.codec, batch):
+            said = model.log_prob(part, Noise(seed, tuple(range(done, done + len(part)))))
+            exact &= said.exact
+            np.add.at(totals, [int(i) for i in part.ids], -said.nats.double().numpy())
+            done += len(part)
+            watch.tick(int(part.ids[-1]) + 1, len(records), "likelihood")
+    return totals, exact
+
+
+def begun_from(run: Run) -> Path | None:
+    """The folder of the model that a run's last phase began from, if it is there."""
+    name = run.recipe.phases[-1].start
+    if name is None:
+        return None
+    place = Path(run.recipe.given.get(name, run.path / "phases" / name))
+    return place if (place / "config.json").is_file() else None
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
