@@ -19,13 +19,20 @@ class Space:
     dims: () vector, (T,) text or audio, (H, W) image, (T, H, W) video, (D, H, W) solid; for a stream (text), the
     longest window. channels: features of a cell; for tokens, parallel streams (RVQ codebooks). vocab: None: continuous.
     grain: continuous x takes the values -1, -1 + grain, .. 1 (pixels: 2 / 255), so its likelihood is a probability;
-    with a vocab, ids are such values in order, and no mere names.
+    with a vocab, ids are such values in order, and no mere names. ends: ids that end a stream, first the one that
+    closes an item; none named: the last id.
     """
 
     dims: tuple[int, ...]
     channels: int = 1
     vocab: int | None = None
     grain: float | None = None
+    ends: tuple[int, ...] = ()
+
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """The ids that end a stream; none without a vocabulary."""
+        return self.ends or (() if self.vocab is None else (self.vocab - 1,))
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, final
 
+import torch
 from torch import Tensor
 
 from genus.core import Model
@@ -51,7 +52,7 @@ def grow(
     fields, known = model.ask(prompt, len(indices))
     before = known.x.shape[2] if known is not None else 0
     skip = len(model.codec.decode(known.x[:1])[0]) if known is not None else 0
-    end = (model.codec.space.vocab or 0) - 1  # by convention of stream codecs the last id is the end mark
+    ends = torch.tensor(model.codec.space.stops)
     sent = dict.fromkeys(range(len(indices)), 0)  # rows still growing -> characters sent
     last: dict[int, str] = {}
     x: Tensor | None = None
@@ -64,7 +65,7 @@ def grow(
         for row, text in zip(rows, model.codec.decode(x[rows]), strict=True):
             last[row] = text[skip:]
             sure, stopped = settled(last[row], stops)
-            cells = _cells(x[row, 0, before:], end)
+            cells = _cells(x[row, 0, before:], ends)
             if stopped or cells < x.shape[2] - before:
                 growths.append(finished(row, sure if stopped else last[row].rstrip(UNFINISHED), "stop", cells))
             elif len(sure) > sent[row]:
@@ -77,7 +78,7 @@ def grow(
     yield [finished(row, last.get(row, "").rstrip(UNFINISHED), "length", drawn) for row in list(sent)]
 
 
-def _cells(row: Tensor, end: int) -> int:
-    """Cells before the end mark; all, if there is none."""
-    ends = (row == end).nonzero()
-    return int(ends[0]) if len(ends) else len(row)
+def _cells(row: Tensor, ends: Tensor) -> int:
+    """Cells before the first end mark; all, if there is none."""
+    found = torch.isin(row, ends).nonzero()
+    return int(found[0]) if len(found) else len(row)

@@ -45,7 +45,11 @@ def rotary(place: Tensor, head: int, dtype: torch.dtype = torch.float32) -> Tabl
     longest = 10_000.0 if axes == 1 else 100.0
     speed = longest ** -(torch.arange(pairs, dtype=torch.float32) / max(1, pairs))
     angle = (place[:, :, None].float() * speed).flatten(1)  # [N, axes * pairs]
-    angle = F.pad(angle, (0, head // 2 - angle.shape[1]))
+    return waves(F.pad(angle, (0, head // 2 - angle.shape[1])), dtype)
+
+
+def waves(angle: Tensor, dtype: torch.dtype = torch.float32) -> Table:
+    """Tables [N, 1, head] of angles [N, head / 2]."""
     cos, sin = angle.cos(), angle.sin()
     return torch.cat([cos, cos], -1)[:, None].to(dtype), torch.cat([-sin, sin], -1)[:, None].to(dtype)
 
@@ -201,14 +205,15 @@ class Memory(State):
     """Keys and values of the cells seen so far, a pair a layer, room made beforehand.
 
     Those of a head lie together, [B, kv heads, cells, D]: a new cell reads them twice as fast. What is told before the
-    cells takes the first places (`tell`). ids: what was read, where it is read again.
+    cells takes the first places (`tell`). ids: what was read, where it is read again. begun: a begin mark was read, for
+    networks that give it no place here.
     """
 
     def __init__(self, batch: int, cells: int, layers: int, heads: int, head: int, dtype: torch.dtype) -> None:
         self.shape, self.dtype = (layers, batch, heads, cells, head), dtype
-        self.k = torch.zeros(self.shape, dtype=dtype)
-        self.v = torch.zeros(self.shape, dtype=dtype)
-        self.seen, self.told = 0, 0
+        self.k = torch.empty(self.shape, dtype=dtype)  # not touched before it is filled: a long window costs nothing
+        self.v = torch.empty(self.shape, dtype=dtype)
+        self.seen, self.told, self.begun = 0, 0, False
         self.heard: Tensor | None = None
         self.ids: Tensor | None = None
 
@@ -218,8 +223,8 @@ class Memory(State):
         self.told = heard.shape[1]
         rest = torch.ones(batch, cells, dtype=torch.bool, device=heard.device)
         self.heard = torch.cat([heard, rest], 1)
-        self.k = torch.zeros(layers, batch, heads, self.told + cells, head, dtype=self.dtype)
-        self.v = torch.zeros_like(self.k)
+        self.k = torch.empty(layers, batch, heads, self.told + cells, head, dtype=self.dtype)
+        self.v = torch.empty_like(self.k)
 
     @property
     def cells(self) -> int:

@@ -44,7 +44,7 @@ class Tokens(Sampler):
     """Raster order, behind a begin mark whose id is `vocab`.
 
     tokens: new cells at most; None: one window of them (stream), or all (each item fills its space). temperature: 0
-    takes the likeliest. ends: the last id is an end mark: a sample stops there, and is filled with it.
+    takes the likeliest. ends: the space has end marks: a sample stops at one, and is filled with the first of them.
     """
 
     kind: Literal["samplers.tokens"] = "samplers.tokens"
@@ -74,16 +74,16 @@ class Tokens(Sampler):
             more = total - x.shape[2]
             x, given = torch.nn.functional.pad(x, (0, more)), torch.nn.functional.pad(given, (0, more))
         reader = Reader(predict, space, cond, size, window)
-        done = torch.zeros(size, dtype=torch.bool)
+        done, stops = torch.zeros(size, dtype=torch.bool), torch.tensor(space.stops)
         for n in range(int(lengths.min()), total):
             free = ~given[:, :, n] & ~done[:, None]  # [B, C]
             if bool(free.any()):
                 draw = self._draw(reader.logits(x[:, :, :n]), noise, n)
                 x[:, :, n] = torch.where(free, draw, x[:, :, n])
             if self.ends:
-                x[:, :, n] = torch.where(done[:, None] & ~given[:, :, n], space.vocab - 1, x[:, :, n])
+                x[:, :, n] = torch.where(done[:, None] & ~given[:, :, n], space.stops[0], x[:, :, n])
                 # A known cell never ends a sample: what follows it may be known as well.
-                ended = (x[:, :, n] == space.vocab - 1).all(1) & (n >= lengths)
+                ended = torch.isin(x[:, :, n], stops).all(1) & (n >= lengths)
                 done |= ended | (n + 1 >= limits)
                 yield x[:, :, : n + 1]
                 if bool(done.all()):
