@@ -68,13 +68,15 @@ def make(
     from genus.data.dataset import Dataset
     from genus.train.stage import train
 
-    start = time.monotonic()
+    begun = time.monotonic()
     watch = watch or Silent()
-    ready = prepared(source, recipe, budget, name, home, licence, consent, medium, settings, codec, columns, start, watch)
+    ready = prepared(
+        source, recipe, budget, name, home, licence, consent, medium, settings, codec, columns, start, watch
+    )
     watch.stage("train", f"recipe {ready.recipe.name}, budget {ready.budget.asked}")
     run = train(ready.recipe, Dataset.open(ready.dataset), ready.run, ready.budget, watch, confirm=confirm)
     deployed, reasons = judged(run, watch)
-    return Made(run.path, ready.dataset, run.path / "report.html", deployed, time.monotonic() - start, reasons)
+    return Made(run.path, ready.dataset, run.path / "report.html", deployed, time.monotonic() - begun, reasons)
 
 
 @final

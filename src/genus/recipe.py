@@ -85,7 +85,9 @@ class Recipe(Part):
     kind: Literal["recipes.recipe"] = "recipes.recipe"
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     about: str
-    family: Literal["autoregression", "diffusion", "flow", "adversarial", "autoencoding", "masked", "contrastive"]
+    family: Literal[
+        "autoregression", "diffusion", "flow", "adversarial", "autoencoding", "masked", "contrastive", "classification"
+    ]
     media: tuple[str, ...]  # what it can learn from: names of genus.media
     prompt: str = "none"  # where a prompt goes: none, prefix, turn (what a user says), or a field's name
     clean: tuple[Any_[Part], ...] = ()  # rules in order; empty: the medium's usual ones

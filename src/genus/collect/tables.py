@@ -220,7 +220,7 @@ def class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
 
 
 def roles(columns: list[str], named: Mapping[str, str]) -> dict[str, str]:
-    """Role -> column (several joined by `+` for text and messages). Raises `Bad`("no content column") that says what there is.
+    """Role -> column (several joined by `+`). Raises `Bad`("no content column") that says what there is.
 
     named: what the user said, by role; every other role goes to the first of its usual names that the table has.
     """

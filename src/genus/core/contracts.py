@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self, final, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, final, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,9 @@ from genus.dialogue import Message
 from genus.dialogue import pieces as pieces_of
 from genus.errors import NoLikelihood, UsageError
 from genus.parts import Part
+
+if TYPE_CHECKING:
+    from genus.core.model import Model
 
 
 @runtime_checkable
@@ -172,6 +175,14 @@ class Choices(Protocol):
         """All values in order, as one batch."""
 
 
+@runtime_checkable
+class Judge(Protocol):
+    """A predictor that says what an answer is worth."""
+
+    def worth(self, x: Tensor, said: Tensor) -> Tensor:
+        """[B] of x [B, 1, T] whose answer is where `said` is true, the mark that ends it included."""
+
+
 class State(ABC):  # noqa: B024  (opaque: it has no method that a sampler may call)
     """What a predictor remembers of the cells it has seen (a KV cache). Opaque to samplers."""
 
@@ -297,6 +308,10 @@ class Objective(Part, ABC):
         """This objective at a part of the run, 0 .. 1, for its `draws`; few change on the way. Held-out loss: at 1."""
         return self
 
+    def number(self, batch: Batch) -> int:
+        """How many the loss of a batch is a mean over; the loop weighs micro-batches by it, so 2 x 4 equals 8."""
+        return batch.cells
+
     @abstractmethod
     def draws(self, nets: Nets, batch: Batch, turn: str, noise: Noise) -> Draws:
         """All the randomness that `loss` will use, so that `loss` itself is a pure function and may be compiled.
@@ -385,4 +400,11 @@ class Source(ABC):
 
     @abstractmethod
     def batch(self, step: int) -> Batch:
-        """The batch of this step: a function of (data, seed, step), so resuming needs no state."""
+        """The batch of this step: a function of (data, seed, step), so resuming needs no state.
+
+        Of a source that is told a model, it is also a function of that model's weights as they stand at this step.
+        """
+
+    def of(self, model: Model) -> Source:
+        """Told the model that is being trained, whose weights move; most do not ask."""
+        return self

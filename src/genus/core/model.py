@@ -200,3 +200,26 @@ class Model:
             pass
         assert x is not None
         return self.codec.decode(x)
+
+    def answers(
+        self, noise: Noise, asked: Sequence[Sequence[dialogue.Message]], tokens: int, **knobs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """A conversation per sample with the answer drawn to it, of `tokens` cells at most: x and a mask, [B, C, T].
+
+        The mask is true where the answer is, the mark that ends it included; behind it x is filled.
+        """
+        rows = [conversed(self.codec, messages, answer=True)[0] for messages in asked]
+        lengths = torch.tensor([row.shape[1] for row in rows])
+        room = int(lengths.max())
+        begun = torch.stack([nn.functional.pad(self.codec.lift(row), (0, room - row.shape[1])) for row in rows])
+        given = (torch.arange(room) < lengths[:, None])[:, None].expand_as(begun)
+        *_, x = self.stream(noise, {}, Known(begun, given), tokens=tokens, **knobs)
+        cells = torch.arange(x.shape[2])
+        new = (cells >= lengths[:, None]) & (cells < lengths[:, None] + tokens)
+        ended = torch.isin(x[:, 0], torch.tensor(self.space.stops)) & new
+        return x, (new & (ended.cumsum(1) - ended.long() == 0))[:, None].expand_as(x)
+
+    def said(self, x: Tensor, mask: Tensor) -> list[str]:
+        """The answers that `answers` drew, as texts."""
+        texts = [self.codec.decode(row[:, kept[0]][None])[0] for row, kept in zip(x, mask, strict=True)]
+        return [str(text).rstrip("\ufffd") for text in texts]

@@ -130,7 +130,7 @@ class Batch:
 
     @property
     def cells(self) -> int:
-        """Cells that count; the loop weighs accumulated micro-batches by it, so 2 x 4 equals 8."""
+        """Cells that count."""
         return int(self.mask.sum()) if self.mask is not None else self.x.numel()
 
     def part(self, start: int, stop: int) -> Batch:

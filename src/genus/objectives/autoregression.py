@@ -65,6 +65,10 @@ class Autoregression(Objective):
         counted = nats.double() if batch.mask is None else nats.double() * batch.mask.flatten()
         return LogProb(-counted.view(len(batch), -1).sum(1), exact=True)
 
+    def cells(self, nets: Nets, batch: Batch) -> Tensor:
+        """-log p of each cell given those before it, [B, C, *dims]; its gradient is kept."""
+        return self._nats(nets, batch)[0].view(batch.x.shape)
+
     def predictor(self, nets: Nets) -> Predictor:
         """The network as it is: cells behind a begin mark -> logits of the cell that follows each."""
         net = nets["net"]

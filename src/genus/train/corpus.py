@@ -44,7 +44,7 @@ class Corpus:
         source: SourceConfig,
         tick: Callable[[int], None] | None = None,
     ) -> Cache:
-        """The split as `source` encodes it by `codec` (resolved: `config`), with what its conditioner reads and knows."""
+        """The split as `source` encodes it by `codec` (resolved: `config`), and what its conditioner reads."""
         reads = () if conditioner is None else conditioner.reads
 
         def records() -> Iterator[Encodable]:

@@ -49,12 +49,13 @@ class Answers(Measure):
         return Result((value,), tuple(baselines), self._shown(subject, records), (note,))
 
     def _shown(self, subject: Subject, records: list[Record]) -> tuple[Figure, ...]:
-        texts = []
-        for i, record in enumerate(records[: self.shown]):
-            asked = dialogue.written(question(record))
-            texts.append(asked + "\n<|assistant|>\n" + answer(subject, asked, i))
-        title, caption = "Answers", "Held-out questions, the first of them, with what the model answers."
-        return (Figure(title, caption, items(texts)),) if texts and subject.model.prompt == "turn" else ()
+        asked = [question(record) for record in records[: self.shown]]
+        if not asked or subject.model.prompt != "turn":
+            return ()
+        told = zip(asked, subject.answers(asked), strict=True)
+        texts = [dialogue.written((*messages, dialogue.Message("assistant", text))) for messages, text in told]
+        caption = "Held-out questions, the first of them, with what the model answers."
+        return (Figure("Answers", caption, items(texts)),)
 
 
 def conversations(records: list[Record]) -> list[Record]:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from genus.core import Model, Noise
 from genus.data.dataset import Dataset, Record
 from genus.data.source import SourceConfig
+from genus.dialogue import Message
 from genus.errors import UsageError
 from genus.run import Run, in_memory
 from genus.validate.features import WIDTH, Features, features, remembered
@@ -118,6 +119,10 @@ class Subject:
         self.model.nets.eval()
         return scored(self.model, self.source, records, batch, self.seed, self.watch)
 
+    def answers(self, asked: Sequence[Sequence[Message]], tokens: int = 200, **knobs: Any) -> list[str]:
+        """What the model answers to each conversation; the i-th is drawn as sample i."""
+        return answers(self.model, asked, tokens, 0, self.seed, self.batch, self.watch, **knobs)
+
     def featured(self, pictures: Sequence[Any], name: str) -> Features:
         """[n, features] of pictures; name: for the watcher."""
         return features(pictures, progress=lambda i, n: self.watch.tick(i, n, f"features of {name}"))
@@ -168,6 +173,26 @@ def scored(
             done += len(part)
             watch.tick(int(part.ids[-1]) + 1, len(records), "likelihood")
     return totals, exact
+
+
+def answers(
+    model: Model,
+    asked: Sequence[Sequence[Message]],
+    tokens: int = 200,
+    first: int = 0,
+    seed: int = 0,
+    batch: int = 50,
+    watch: Watch = QUIET,
+    **knobs: Any,
+) -> list[str]:
+    """What any model answers to each conversation; the i-th is drawn as sample `first` + i of a seed."""
+    found: list[str] = []
+    for start in range(0, len(asked), batch):
+        some = asked[start : start + batch]
+        noise = Noise(seed).child("answers").of(range(first + start, first + start + len(some)))
+        found += model.said(*model.answers(noise, some, tokens, **knobs))
+        watch.tick(len(found), len(asked), "answers")
+    return found
 
 
 def begun_from(run: Run) -> Path | None:
