@@ -2,9 +2,9 @@
 
     -min(w A, clip(w, 1 - low, 1 + high) A) + kl (r / p - log(r / p) - 1),    w = p / p(when it was drawn)
 
-cell by cell, A the advantage of the answer. Schulman et al. 2017 (arXiv 1707.06347) for the clip; Shao et al. 2024 (GRPO,
-arXiv 2402.03300) for advantages within a group and this estimate of the divergence from a frozen reference r; Yu
-et al. 2025 (DAPO, arXiv 2503.14476) for two widths and the mean over cells. With `over` = "answers" the sum over an
+cell by cell, A the advantage of the answer. Schulman et al. 2017 (arXiv 1707.06347) for the clip; Shao et al. 2024
+(GRPO, arXiv 2402.03300) for advantages within a group and this estimate of the divergence from a frozen reference r;
+Yu et al. 2025 (DAPO, arXiv 2503.14476) for two widths and the mean over cells. With `over` = "answers" the sum over an
 answer counts, and without kl this is REINFORCE (RLOO: Ahmadian et al. 2024, arXiv 2402.14740). What is drawn and what
 it is worth come with the batch (`learned.attempts`). Knows no reward.
 """

@@ -2,8 +2,8 @@
 
 Shao et al. 2024, arXiv 2402.03300, with one update for the answers of a step. Which rule is a setting, of the source
 and of the measure: `rewards.arithmetic`, `rewards.countdown`, `rewards.sorting`, `rewards.match`, or the judge that
-`reward` trained (`learned.judge`). RLOO is source.advantage=leave-one-out with objective.over=answers. With `--from RUN`
-that run's model is the start and the reference.
+`reward` trained (`learned.judge`). RLOO is source.advantage=leave-one-out with objective.over=answers. With
+`--from RUN` that run's model is the start and the reference.
 """
 
 from __future__ import annotations
