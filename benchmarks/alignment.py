@@ -1,7 +1,7 @@
 """Losses and gradients of DPO and GRPO beside trl's, on one model and one batch: differences, relative.
 
 trl is in no environment of genus; install it beside one (`pip install trl peft accelerate datasets`). A small GPT-2 of
-transformers is the network of both: the trainers of trl compute their loss on it, and genus' objectives theirs through a
+transformers is the network of both: the trainers of trl compute their loss on it, genus' objectives theirs through a
 network that calls it. Prints one JSON object; exits with 1 beyond 1e-4.
 """
 

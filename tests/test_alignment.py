@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 import toys
 
 from genus.cli import app
@@ -12,6 +13,7 @@ from genus.networks.transformer import TransformerConfig
 from genus.recipes import find, with_settings, with_start
 from genus.run import Run
 from genus.train.budget import budget
+from genus.train.loop import Loop
 from genus.train.stage import train
 from genus.validate.answers import ANSWERS, Answers, answered, conversations, question
 from genus.validate.forgetting import FORGOTTEN, Forgetting
@@ -98,3 +100,42 @@ def test_from_the_command_line(base, talks, tmp_path):
     done = CliRunner().invoke(app, [*asked, "--home", str(tmp_path), *settings])
     assert done.exit_code == 0, done.output
     assert Run(json.loads(done.stdout)["run"]).recipe.given == {"pretrain": str(base.path)}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_adapter_leaves_the_network_as_it_was_but_for_what_it_learned(base, talks, tmp_path, monkeypatch, precision):
+    settings = [
+        "source.window=64",
+        "training.rate=1e-2",
+        "training.muon_rate=0.05",
+        'sft.adapter={"kind": "networks.lora"}',
+    ]
+    recipe = with_settings(with_start(find("sft"), base.path), [*QUICK, *settings, f"training.precision={precision}"])
+    run = train(recipe, talks, tmp_path / "run", budget("20 steps"))
+    before, after = base.model().nets.state_dict(), run.model().nets.state_dict()
+    assert set(before) == set(after)
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if ".blocks." in name}
+    assert all(torch.linalg.matrix_rank(after[n].double() - before[n].double(), rtol=1e-4) <= 8 for n in changed)
+    held = [row["loss"] for row in run.metrics() if row["split"] == "val"]
+    assert held[-1] < 0.95 * held[0]
+
+    def stopped(loop):
+        loop.checkpoint_every = 0.0
+        if loop.at.step == 10:
+            raise KeyboardInterrupt
+        return step(loop)
+
+    step = Loop.step
+    with monkeypatch.context() as patch:
+        patch.setattr(Loop, "step", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe, talks, tmp_path / "again", budget("20 steps"))
+    again = train(recipe, talks, tmp_path / "again", budget("20 steps"))
+    assert all(torch.equal(value, again.model().nets.state_dict()[name]) for name, value in after.items())
+
+
+def test_an_adapter_needs_a_model(talks, tmp_path):
+    recipe = with_settings(find("gpt"), [*QUICK, "net.width=32", "net.head=16", 'pretrain.adapter={"kind": "networks.lora"}'])
+    with pytest.raises(UsageError, match="changes a model that is there"):
+        train(recipe, talks, tmp_path / "run", budget("2 steps"))

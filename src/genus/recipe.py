@@ -52,6 +52,7 @@ class Phase(Part):
     source: Any_[Part]  # data.packed, data.stacked
     training: Training = Training()
     start: str | None = None  # an earlier phase: all that is built, and its weights, are taken over from it
+    adapter: Any_[Part] | None = None  # networks.lora: what is trained in place of the weights that were taken over
     share: float = Field(1.0, gt=0)  # of the recipe's budget, beside the other phases' shares
     sizing: Any_[Part] | None = None  # train.sizing: how a budget becomes size, batch and steps; None: as written
 

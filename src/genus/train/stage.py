@@ -23,6 +23,7 @@ from genus.core import Batch, Model
 from genus.data.dataset import Dataset
 from genus.data.source import SourceConfig
 from genus.errors import GenusError, UsageError
+from genus.networks.lora import LoraConfig
 from genus.recipe import Phase, Recipe
 from genus.run import Run, assemble, load_model, parameters, save
 from genus.train.budget import Budget
@@ -30,7 +31,7 @@ from genus.train.corpus import Corpus
 from genus.train.loop import Loop
 from genus.train.meter import Meter, peak_bytes, watts
 from genus.train.pace import Pace
-from genus.train.plan import Plan, compiled, planned
+from genus.train.plan import Plan, adapt, compiled, planned
 from genus.watch import Silent, Watch
 
 
@@ -229,6 +230,7 @@ def _phase(
     model = assemble(phase, codec, prompt)
     if begun is not None:
         model.nets.load_state_dict(begun[0].nets.state_dict())
+    adapt(phase, model, precision)
     size = phase.training.micro or phase.training.batch
 
     judged = spread(source.judged(held, codec, size), plan.evaluation)
@@ -255,6 +257,8 @@ def _phase(
     weights = loop.run()
     torch.manual_seed(phase.training.seed)  # what no turn trains keeps the value it started with
     kept = replace(assemble(phase, codec, prompt), precision=plan.precision)
+    if begun is not None and isinstance(phase.adapter, LoraConfig):
+        weights = phase.adapter.merged(begun[0].nets.state_dict(), weights)
     kept.nets.load_state_dict(weights, strict=False)
     save(kept, phase, place)
     return {
