@@ -9,7 +9,8 @@ import torch
 from genus.core import Cond, Known, Network, Noise, Roads, Space
 from genus.errors import UsageError
 from genus.networks.transformer import TransformerConfig
-from genus.samplers.tokens import Tokens, filtered
+from genus.samplers.filters import filtered
+from genus.samplers.tokens import Tokens
 
 
 def built(space, seed=0):

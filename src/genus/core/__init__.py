@@ -41,7 +41,7 @@ from genus.core.contracts import (
 )
 from genus.core.model import Model, Precision
 from genus.core.noise import Noise
-from genus.core.words import Batch, Cond, Known, Roads, Space
+from genus.core.words import Batch, Cond, Known, Roads, Rule, Space
 
 __all__ = [
     "Batch",
@@ -66,6 +66,7 @@ __all__ = [
     "Precision",
     "Predictor",
     "Roads",
+    "Rule",
     "Sampler",
     "Source",
     "Space",

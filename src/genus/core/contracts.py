@@ -145,8 +145,36 @@ class Choices(Protocol):
         """All values in order, as one batch."""
 
 
-class State(ABC):  # noqa: B024  (opaque: it has no method that a sampler may call)
-    """What a predictor remembers of the cells it has seen (a KV cache). Opaque to samplers."""
+class State(ABC):
+    """What a predictor remembers of the cells it has read (a KV cache): a row a sample, each at a cell of its own.
+
+    So rows may be given padding behind what is theirs and then be rewound, guesses may be read and taken back, and
+    samples may come and go. Rows that have read nothing yet stand only beside others of their kind.
+    wanted: the next call need say no more than its last so many cells; None: all of them.
+    """
+
+    wanted: int | None = None
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Rows."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Bytes in use."""
+
+    @abstractmethod
+    def rewind(self, cells: Sequence[int]) -> None:
+        """Row i forgets all but the first cells[i] cells that it has read (the begin mark is one of them)."""
+
+    @abstractmethod
+    def take(self, rows: Sequence[int]) -> State:
+        """A copy of these rows, in this order; one may be named more than once."""
+
+    @abstractmethod
+    def join(self, other: State) -> State:
+        """A copy of both, these rows first. other: of the same predictor."""
 
 
 class Network(nn.Module, ABC):

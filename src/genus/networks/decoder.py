@@ -145,51 +145,56 @@ class Decoder(Network):
         """See `Network`. Without a state, or with a fresh one, x begins with the begin mark."""
         memory = state if isinstance(state, Memory) else None
         ids, vocab = x[:, 0], self.embed.num_embeddings
-        first = memory is None or not memory.begun
+        wanted = ids.shape[1] if memory is None or memory.wanted is None else memory.wanted
+        if not (self.config.apart and (memory is None or not any(memory.fed))):
+            h = self.read(torch.where(ids == vocab, self.config.begin, ids), memory)
+            if memory is not None:
+                memory.moved(ids.shape[1])
+            return self.logits(h[:, -wanted:])[:, None]
+        said = []
+        if ids.shape[1] > 1:
+            said.append(self.logits(self.read(ids[:, 1:], memory)[:, -wanted:]))
+        if ids.shape[1] <= wanted:
+            alone = self.logits(self.read(ids.new_full((1, 1), self.config.begin)))  # the same for every sample
+            said.insert(0, alone.expand(len(ids), -1, -1))
         if memory is not None:
-            memory.begun = True
-        if not (first and self.config.apart):
-            return self.logits(self.read(torch.where(ids == vocab, self.config.begin, ids), memory))[:, None]
-        alone = self.logits(self.read(ids.new_full((1, 1), self.config.begin)))  # the same for every sample
-        alone = alone.expand(len(ids), -1, -1)
-        if ids.shape[1] == 1:
-            return alone[:, None]
-        return torch.cat([alone, self.logits(self.read(ids[:, 1:], memory))], 1)[:, None]
+            memory.moved(ids.shape[1])
+        return torch.cat(said, 1)[:, None]
 
     def start(self, batch: int, cells: int) -> State | None:
         """Room for `cells` cells."""
         c = self.config
-        return Memory(batch, cells, c.depth, c.kv_heads, c.head, self.embed.weight.dtype)
+        return Memory(batch, cells, c.depth, c.kv_heads, c.head, self.embed.weight.dtype, mute=int(c.apart))
 
     def read(self, ids: Tensor, memory: Memory | None = None) -> Tensor:
         """Ids [B, n], all below `vocab`, to vectors [B, n, width] behind the last norm.
 
         memory: of the ids before them. Raises `UsageError` beyond the learned places.
         """
-        seen, n = 0 if memory is None else memory.seen, ids.shape[1]
+        seen: int | Tensor = 0 if memory is None else memory.seen
+        n = ids.shape[1]
         h: Tensor = self.embed(ids)
         table = None
         if self.places is not None:
-            if seen + n > self.config.context:
+            last = n + int(torch.as_tensor(seen).max())
+            if last > self.config.context:
                 raise UsageError(
-                    f"{seen + n} cells, but this network learned {self.config.context} places; give it fewer at a time"
+                    f"{last} cells, but this network learned {self.config.context} places; give it fewer at a time"
                 )
-            h = h + self.places.weight[seen : seen + n]
+            h = h + self.places(places((n,), seen, n)[..., 0])
         else:
             table = self.table(seen, n, h.dtype)
         for layer, block in enumerate(self.blocks):
             h = block(h, table, memory, layer)
-        if memory is not None:
-            memory.seen = seen + n
         y: Tensor = self.norm(h)
         return y
 
-    def table(self, seen: int, n: int, dtype: torch.dtype) -> Table:
-        """Rotary tables [n, 1, head] of cells seen .. seen + n."""
+    def table(self, seen: int | Tensor, n: int, dtype: torch.dtype) -> Table:
+        """Rotary tables [n, 1, head] of cells seen .. seen + n; [B, n, 1, head] where rows have seen different ones."""
         speed = 1 / self.config.theta ** (torch.arange(0, self.config.head, 2, dtype=torch.float32) / self.config.head)
         if self.config.stretch is not None:
             speed = self.config.stretch.of(speed)
-        return waves(places((seen + n,), seen).float() * speed, dtype)
+        return waves(places((n,), seen, n).float() * speed, dtype)
 
     def logits(self, h: Tensor) -> Tensor:
         """Vectors [..., width] to logits [..., vocab], float32."""
@@ -236,7 +241,7 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, table: Table | None, memory: Memory | None, layer: int) -> Tensor:
         """x [B, n, width], as the next layer reads it."""
         q, k, v = self.asked(self.before(x), table)
-        seen = 0
+        seen: int | Tensor = 0
         if memory is not None:
             seen = memory.seen
             k, v = memory.add(layer, k, v)
