@@ -186,9 +186,7 @@ class Decoder(Network):
 
     def table(self, seen: int, n: int, dtype: torch.dtype) -> Table:
         """Rotary tables [n, 1, head] of cells seen .. seen + n."""
-        speed = 1 / self.config.theta ** (torch.arange(0, self.config.head, 2, dtype=torch.float32) / self.config.head)
-        if self.config.stretch is not None:
-            speed = self.config.stretch.of(speed)
+        speed = speeds(self.config)
         return waves(places((seen + n,), seen).float() * speed, dtype)
 
     def logits(self, h: Tensor) -> Tensor:
@@ -266,6 +264,12 @@ class Layer(nn.Module):
         h = self.up(x)
         y: Tensor = self.down(gated(h) if self.swiglu else F.gelu(h, approximate="tanh"))
         return y
+
+
+def speeds(config: DecoderConfig) -> Tensor:
+    """Angles a place [head / 2] of the rotary pairs, stretched."""
+    speed = 1 / config.theta ** (torch.arange(0, config.head, 2, dtype=torch.float32) / config.head)
+    return speed if config.stretch is None else config.stretch.of(speed)
 
 
 def normed(config: DecoderConfig, width: int) -> nn.Module:
