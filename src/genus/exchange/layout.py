@@ -19,24 +19,32 @@ from genus.networks.decoder import DecoderConfig
 @final
 @dataclass(frozen=True)
 class Piece:
-    """A published tensor. shape: as it is published. flipped: its two axes are changed. paired: rows of so many heads
-    whose rotary pairs are neighbours (2 i, 2 i + 1), where ours are (i, i + head / 2); 0: as ours.
+    """A published tensor.
+
+    shape: as it is published. flipped: its two axes are changed. paired: rows of so many heads whose rotary pairs are
+    neighbours (2 i, 2 i + 1), where ours are (i, i + head / 2); 0: as ours. flat: our only row is a vector there.
     """
 
     name: str
     shape: tuple[int, ...]
     flipped: bool = False
     paired: int = 0
+    flat: bool = False
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """The shape as a part of our weight."""
+        return (1, *self.shape) if self.flat else self.shape[::-1] if self.flipped else self.shape
 
     def ours(self, x: Tensor) -> Tensor:
         """The tensor as a part of our weight."""
-        x = x.mT if self.flipped else x
+        x = x.mT if self.flipped else x.view(self.size)
         return x if not self.paired else x.unflatten(0, (self.paired, -1, 2)).transpose(1, 2).flatten(0, 2)
 
     def theirs(self, x: Tensor) -> Tensor:
         """And back."""
         x = x if not self.paired else x.unflatten(0, (self.paired, 2, -1)).transpose(1, 2).flatten(0, 2)
-        return (x.mT if self.flipped else x).contiguous()
+        return (x.mT if self.flipped else x.reshape(self.shape)).contiguous()
 
 
 @final
@@ -66,7 +74,7 @@ class Weight:
         parts: list[Tensor] = []
         for i, group in enumerate(groups):
             pieces = self.pieces[i * each : (i + 1) * each]
-            sizes = [piece.shape[::-1][self.axis] if piece.flipped else piece.shape[self.axis] for piece in pieces]
+            sizes = [piece.size[self.axis] for piece in pieces]
             parts += [piece.theirs(part) for piece, part in zip(pieces, group.split(sizes, self.axis), strict=True)]
         return parts
 
@@ -77,12 +85,14 @@ class Names:
     """What a family of files calls the parts, `{i}` the layer and `{e}` the expert.
 
     qkv: of the three in one tensor; else q, k and v each. expert_*: one tensor an expert if `{e}` is in the name, else
-    one of all. flipped: matrices of the layers are stored input first. paired: see `Piece`.
+    one of all. flipped: matrices of the layers are stored input first. paired, flat: see `Piece`; flat is the gate of
+    the shared expert.
     """
 
     parts: Mapping[str, str]
     flipped: bool = False
     paired: bool = False
+    flat: bool = False
 
     def __contains__(self, part: str) -> bool:
         return part in self.parts
@@ -173,7 +183,9 @@ def _mixture(config: DecoderConfig, names: Names, i: int) -> Iterator[Weight]:
         some = tuple(Piece(f"{names.of(p, i)}.weight", (m.shared, width)) for p in ("shared_up", "shared_gate_up"))
         yield Weight(f"{at}.shared_up.weight", some)
         yield Weight(f"{at}.shared_down.weight", (Piece(f"{names.of('shared_down', i)}.weight", (width, m.shared)),))
-        yield Weight(f"{at}.shared_gate.weight", (Piece(f"{names.of('shared_gate', i)}.weight", (1, width)),))
+        row = (width,) if names.flat else (1, width)
+        gate = Piece(f"{names.of('shared_gate', i)}.weight", row, flat=names.flat)
+        yield Weight(f"{at}.shared_gate.weight", (gate,))
 
 
 _HF = {
@@ -255,4 +267,4 @@ def hf(kind: str) -> Names:
 
 def gguf(kind: str) -> Names:
     """The names in a file of this `general.architecture`."""
-    return Names(_GGUF_GPT2) if kind == "gpt2" else Names(_GGUF, paired=kind == "llama")
+    return Names(_GGUF_GPT2) if kind == "gpt2" else Names(_GGUF, paired=kind == "llama", flat=True)
