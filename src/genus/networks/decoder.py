@@ -191,10 +191,7 @@ class Decoder(Network):
 
     def table(self, seen: int | Tensor, n: int, dtype: torch.dtype) -> Table:
         """Rotary tables [n, 1, head] of cells seen .. seen + n; [B, n, 1, head] where rows have seen different ones."""
-        speed = 1 / self.config.theta ** (torch.arange(0, self.config.head, 2, dtype=torch.float32) / self.config.head)
-        if self.config.stretch is not None:
-            speed = self.config.stretch.of(speed)
-        return waves(places((n,), seen, n).float() * speed, dtype)
+        return waves(places((n,), seen, n).float() * speeds(self.config), dtype)
 
     def logits(self, h: Tensor) -> Tensor:
         """Vectors [..., width] to logits [..., vocab], float32."""
@@ -271,6 +268,12 @@ class Layer(nn.Module):
         h = self.up(x)
         y: Tensor = self.down(gated(h) if self.swiglu else F.gelu(h, approximate="tanh"))
         return y
+
+
+def speeds(config: DecoderConfig) -> Tensor:
+    """Angles a place [head / 2] of the rotary pairs, stretched."""
+    speed = 1 / config.theta ** (torch.arange(0, config.head, 2, dtype=torch.float32) / config.head)
+    return speed if config.stretch is None else config.stretch.of(speed)
 
 
 def normed(config: DecoderConfig, width: int) -> nn.Module:
