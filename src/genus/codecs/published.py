@@ -20,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from genus import files
-from genus.bytepairs import proper
+from genus.bytepairs import proper, spelled
 from genus.codecs.ending import until_end
 from genus.core import Codec, CodecConfig, Space
 from genus.errors import GenusError, UsageError
@@ -56,6 +56,11 @@ class Published:
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
         self.tokenizer.encode_special_tokens = True
+
+    @property
+    def spelling(self) -> list[bytes]:
+        """See `Spelled`: special ids have none."""
+        return spelled(self.tokenizer, self.config.vocab, [*self.space.stops, *self.special.values()])
 
     def encode(self, media: Sequence[Any]) -> list[Tensor]:
         """Each text as int32 [1, T + 1], the end mark last. A special token's spelling in a text is only text."""

@@ -58,6 +58,23 @@ class Borrowing(Part, ABC):
         return {}
 
 
+@runtime_checkable
+class Spelled(Protocol):
+    """A codec whose ids each stand for bytes of text."""
+
+    @property
+    def spelling(self) -> Sequence[bytes]:
+        """Of every id of the space; empty for end marks and others that are no text by themselves."""
+
+
+@runtime_checkable
+class Conversing(Protocol):
+    """A codec that knows how the model was taught to read a conversation."""
+
+    def conversation(self, messages: Sequence[Mapping[str, Any]], reply: bool = True, **more: Any) -> list[int]:
+        """{"role", "content"} each -> ids, with what begins an answer. Raises `UsageError` if it has no template."""
+
+
 class CodecConfig(Borrowing):
     """What a recipe says of a codec. One that is a model writes it itself (`Codec.save`)."""
 
@@ -196,6 +213,10 @@ class Network(nn.Module, ABC):
     def start(self, batch: int, cells: int) -> State | None:
         """A fresh state for `cells` cells along the first axis, or None: this network keeps none."""
         return None
+
+    def packed(self, bits: int) -> Network:
+        """The same network to draw with, its weights in so many bits (4 or 8). Raises `UsageError` if it has none."""
+        raise UsageError(f"{type(self).__name__} has no weights of {bits} bits; choose the precision bf16 or fp32")
 
 
 class NetworkConfig(Part, ABC):

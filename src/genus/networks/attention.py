@@ -311,7 +311,12 @@ class Memory(State):
         return self.told + max(0, fed - self.mute) if fed else 0
 
     def _fill(self, places: int) -> None:
-        """Zeros where rows apart leave gaps: what is masked must still be a number."""
+        """Zeros where rows apart leave gaps: what is masked must still be a number. Padding may need more room."""
+        if places > self.k.shape[3]:
+            more = places + GAP - self.k.shape[3]
+            self.k, self.v = F.pad(self.k, (0, 0, 0, more)), F.pad(self.v, (0, 0, 0, more))
+            if self.heard is not None:
+                self.heard = F.pad(self.heard, (0, more), value=True)
         if places > self.filled:
             stop = min(places + GAP, self.k.shape[3])
             self.k[:, :, :, self.filled : stop] = 0
@@ -323,6 +328,8 @@ class Memory(State):
         n = ids.shape[2]
         if self.ids is None:
             self.ids = ids.new_zeros(*ids.shape[:2], self.shape[3])
+        if max(self.fed) + n > self.ids.shape[2]:
+            self.ids = F.pad(self.ids, (0, max(self.fed) + n - self.ids.shape[2]))
         for row, fed in enumerate(self.fed):
             self.ids[row, :, fed : fed + n] = ids[row]
         return self.ids[:, :, : max(self.fed) + n]
@@ -341,6 +348,12 @@ class Memory(State):
             self.k[layer][rows, :, at] = k
             self.v[layer][rows, :, at] = v
         return self.k[layer, :, :, :end].transpose(1, 2), self.v[layer, :, :, :end].transpose(1, 2)
+
+    def reserve(self, n: int) -> list[int]:
+        """Room for n cells more of each row; returns the place where those of each row go."""
+        seen = [self._place(fed) for fed in self.fed]
+        self._fill(max(seen, default=0) + n)
+        return seen
 
     def moved(self, n: int) -> None:
         """All rows have read n cells more."""

@@ -12,6 +12,7 @@ Knows no loss, no tokenizer and no file format.
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Literal, Self, final
 
@@ -24,6 +25,7 @@ from genus.core import Cond, Network, NetworkConfig, Roads, Space, State
 from genus.errors import UsageError
 from genus.networks.attention import Memory, Table, Turned, attend, places, taped, waves
 from genus.networks.experts import Experts, gated
+from genus.networks.packed import GROUP, PackedLayers, PackedLinear, kernel
 from genus.parts import Part
 
 
@@ -137,8 +139,10 @@ class Decoder(Network):
             nn.init.normal_(self.places.weight, std=0.02)
         self.blocks = nn.ModuleList(Layer(config) for _ in range(config.depth))
         self.norm = normed(config, width)
-        self.leave = None if config.tied else nn.Linear(width, space.vocab, bias=False)
-        if self.leave is not None:
+        self.layers: PackedLayers | None = None
+        self.leave: nn.Linear | PackedLinear | None = None
+        if not config.tied:
+            self.leave = nn.Linear(width, space.vocab, bias=False)
             nn.init.normal_(self.leave.weight, std=0.02)
 
     def forward(self, x: Tensor, t: Tensor | None = None, cond: Cond = Cond(), state: State | None = None) -> Tensor:
@@ -184,8 +188,11 @@ class Decoder(Network):
             h = h + self.places(places((n,), seen, n)[..., 0])
         else:
             table = self.table(seen, n, h.dtype)
-        for layer, block in enumerate(self.blocks):
-            h = block(h, table, memory, layer)
+        if self.layers is not None and memory is not None and table is not None:
+            h = self.layers(h, table, memory)
+        else:
+            for layer, block in enumerate(self.blocks):
+                h = block(h, table, memory, layer)
         y: Tensor = self.norm(h)
         return y
 
@@ -195,7 +202,28 @@ class Decoder(Network):
 
     def logits(self, h: Tensor) -> Tensor:
         """Vectors [..., width] to logits [..., vocab], float32."""
+        if isinstance(self.leave, PackedLinear):
+            said: Tensor = self.leave(h)
+            return said
         return F.linear(h, self.embed.weight if self.leave is None else self.leave.weight).float()
+
+    def packed(self, bits: int) -> Decoder:
+        """See `Network`. Experts are left as they are."""
+        made = copy.copy(self)
+        made._modules = dict(self._modules)
+        if not isinstance(self.leave, PackedLinear):
+            made.leave = PackedLinear(self.embed if self.leave is None else self.leave, 8)
+        made.blocks = copy.deepcopy(self.blocks).requires_grad_(False)
+        for block in made.blocks:
+            for name, part in list(block.named_children()):
+                if isinstance(part, nn.Linear) and part.in_features % GROUP == 0:
+                    setattr(block, name, PackedLinear(part, bits))
+        c = self.config
+        plain = c.norm == "rms" and c.places == "rotary" and c.gate == "swiglu" and not c.biases
+        fits = not any(size % GROUP for size in (c.width, c.hidden, c.heads * c.head))
+        if kernel() is not None and plain and fits and c.mixture is None and c.qk_norm == "none":
+            made.layers = PackedLayers(c, made.blocks, bits)
+        return made
 
 
 @final

@@ -86,10 +86,12 @@ class Row:
         return made
 
     def ruled(self, logits: Tensor) -> Tensor:
-        """Logits [C, V], -inf where the rule forbids."""
+        """Logits [C, V], -inf where the rule forbids; where the model would never say what it allows, all alike."""
         if self.rule is None:
             return logits
-        return logits.masked_fill(~self.rule(self.drawn[0].tolist()), -math.inf)
+        allowed = self.rule(self.drawn[0].tolist())
+        left = logits.masked_fill(~allowed, -math.inf)
+        return left if bool((left > -math.inf).any()) else torch.zeros_like(logits).masked_fill(~allowed, -math.inf)
 
     def add(self, ids: Tensor, logits: Tensor, stops: Tensor) -> None:
         """The next cell [C], for which logits [C, V] were said; a known one stays."""
@@ -130,8 +132,10 @@ class Drawing:
         self.reader = Reader(predict, space, len(kept), cond)
         self.draft = Reader(predict.draft, predict.draft_space, len(kept)) if isinstance(predict, Drafted) else None
 
+    @torch.no_grad()
     def step(self) -> None:
-        """Each row that has not ended gets one cell at least; those that end leave."""
+        """Each row that has not ended gets one cell at least; those that have ended leave."""
+        self._leave()
         if not self.rows:
             return
         guesses = self._guesses()
@@ -252,18 +256,24 @@ class Reader:
         ahead = [_length(guess) for guess in guesses]
         if self.state is None:
             return self._anew(inputs, ahead)
-        fresh = [i for i, fed in enumerate(self.fed) if fed == 0]
+        fresh, begun = [i for i, fed in enumerate(self.fed) if fed == 0], {}
         if 0 < len(fresh) < len(inputs):
-            self._begin(fresh, inputs)
-        return self._further(self.state, list(range(len(inputs))), inputs, ahead)
+            begun = self._begin(fresh, inputs)
+        told = self._further(self.state, list(range(len(inputs))), inputs, ahead)
+        return [begun.get(i, logits) for i, logits in enumerate(told)]
 
+    @torch.no_grad()
     def warm(self, texts: Sequence[Tensor]) -> None:
         """Read what stands before the last cell of each text, so that rows that join are not waited for."""
         if self.state is not None and all(x.shape[1] for x in texts):
             self.read([x[:, :-1] for x in texts], [None] * len(texts))
 
+    def resume(self, state: State, cells: int) -> None:
+        """Of one row: a text that has these first cells in common was read into `state`."""
+        self.state, self.first, self.fed = state.take([0]), [0], [1 + cells]
+
     def take(self, rows: Sequence[int]) -> None:
-        """Keep these rows alone."""
+        """Keep these rows alone; one that is named more than once is copied."""
         self.first, self.fed = [self.first[i] for i in rows], [self.fed[i] for i in rows]
         self.cond = self.cond.map(lambda v: v[list(rows)])
         if self.state is not None:
@@ -279,17 +289,20 @@ class Reader:
     def _cond(self, rows: list[int]) -> Cond:
         return self.cond if len(rows) == len(self.fed) else self.cond.map(lambda v: v[rows])
 
-    def _begin(self, fresh: list[int], inputs: list[Tensor]) -> None:
-        """Rows that have read nothing read all but their last input by themselves (or the begin mark, if it is all)."""
+    def _begin(self, fresh: list[int], inputs: list[Tensor]) -> dict[int, Tensor]:
+        """Rows that have read nothing read all but their last input by themselves.
+
+        Where the begin mark is all that there is, they read it, and what follows is returned.
+        """
         assert self.state is not None
         own = self._start(len(fresh))
         assert own is not None
-        self._further(
-            own, fresh, [x[:, : max(1, x.shape[1] - 1)] for x in (inputs[i] for i in fresh)], [0] * len(fresh)
-        )
+        some = [inputs[i][:, : max(1, inputs[i].shape[1] - 1)] for i in fresh]
+        told = self._further(own, fresh, some, [0] * len(fresh))
         others = [i for i in range(len(inputs)) if i not in fresh]
         order = sorted(range(len(inputs)), key=[*others, *fresh].__getitem__)
         self.state = self.state.take(others).join(own).take(order)
+        return {i: logits for i, logits in zip(fresh, told, strict=True) if inputs[i].shape[1] == 1}
 
     def _further(self, state: State, rows: list[int], inputs: list[Tensor], ahead: list[int]) -> list[Tensor]:
         """Inputs [C, n] of these rows that the state has not read; logits [C, k + 1, V] at the last k + 1 of each."""
@@ -299,7 +312,7 @@ class Reader:
         x = torch.zeros(len(new), self.space.channels, longest, dtype=torch.long)
         for row, cells in enumerate(new):
             x[row, :, : cells.shape[1]] = cells
-        state.wanted = longest - min(cells.shape[1] - 1 - k for cells, k in zip(new, ahead, strict=True))
+        state.wanted = longest - min(max(0, cells.shape[1] - 1 - k) for cells, k in zip(new, ahead, strict=True))
         told = self.predict(x, cond=self._cond(rows), state=state)
         found = []
         for row, (i, cells, k) in enumerate(zip(rows, new, ahead, strict=True)):
