@@ -203,8 +203,8 @@ def test_knobs(live: Live) -> None:
 def test_penalties_and_biases_reach_the_sampler(live: Live) -> None:
     asked: dict[str, Any] = {"model": "tales", "prompt": "", "max_tokens": 40, "n": 3, "seed": 4}
     plain = [c.text for c in live.client.completions.create(**asked).choices]
-    only = live.client.completions.create(**asked, logit_bias={str(b): -100 for b in b"GnST\n\xf0\xe6"})
-    assert {c.text for c in only.choices} <= {"ab" * k for k in range(21)}
+    only = live.client.completions.create(**asked, logit_bias={str(b): -100 for b in b"GnST\xf0\xe6"})
+    assert all(set(c.text) <= set("ab\n") for c in only.choices)
     for more in ({"presence_penalty": 2.0}, {"frequency_penalty": 1.5}, {"extra_body": {"repetition_penalty": 3.0}}):
         knobs: dict[str, Any] = {**more.get("extra_body", more)}
         texts = [c.text for c in live.client.completions.create(**asked, **more).choices]
@@ -271,7 +271,8 @@ def talker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
             raise UsageError("the chat template refuses this conversation: an odd role")
         return list("".join(f"{m['role'][0]}{END_OF_TURN}{m['content']}" for m in messages).encode() + b"Gr")
 
-    run.model().codec.conversation = conversation  # type: ignore[attr-defined]
+    codec: Any = run.model().codec
+    codec.conversation, codec.converses = conversation, True
     live = Live([run])
     yield live
     live.close()

@@ -38,6 +38,7 @@ VERBS = (
     uses.score,
     uses.anomalies,
     uses.serve,
+    uses.chat,
     uses.reproduce,
     looks.recipes,
     looks.info,

@@ -1,7 +1,8 @@
-"""Verbs that put a run to use: generate, score, anomalies, serve, reproduce."""
+"""Verbs that put a run to use: generate, score, anomalies, serve, chat, reproduce."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -187,6 +188,41 @@ def serve(
 
     guesses = None if draft is None else opened(draft, home)
     run_serve(found, host, port, not force, api_key=api_key, ready=ready, draft=guesses)
+
+
+def chat(
+    run: RunName,
+    system: Annotated[str | None, typer.Option(help="What the model is told before the first turn.")] = None,
+    seed: Annotated[int, typer.Option(help="Turn t of a seed is its sample t.")] = 0,
+    tokens: Annotated[int, typer.Option(help="At most so many new ones a turn.")] = 512,
+    temperature: Annotated[float | None, typer.Option(help="0 is greedy.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Keep the likeliest that sum to this.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="End a turn before this. May be repeated.")] = None,
+    precision: Annotated[str | None, typer.Option(help="bf16, fp32, or for decoders int8, int4.")] = None,
+    home: Home = None,
+) -> None:
+    """Talk with a run, a line a turn, until the end of the input (Ctrl-D).
+
+    A run without a chat template goes on with the text so far instead.
+
+    Example: genus chat smol --system "Answer in one sentence." --precision int4
+    """
+    from genus.deploy.chat import Chat
+
+    said = {"temperature": temperature, "top_p": top_p, "stop": stop or None, "precision": precision}
+    knobs = {"tokens": tokens} | {k: v for k, v in said.items() if v is not None}
+    talk = Chat(opened(run, home).model(), seed, knobs)
+    if system is not None:
+        talk.said.append({"role": "system", "content": system})
+    prompt = "> " if sys.stdin.isatty() else ""
+    while True:
+        try:
+            line = input(prompt)
+        except EOFError:
+            return
+        for piece in talk.tell(line):
+            print(piece, end="", flush=True)
+        print(flush=True)
 
 
 def reproduce(

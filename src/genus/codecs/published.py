@@ -96,6 +96,11 @@ class Published:
         """
         return self._filled(messages, reply, more).replace(GUARD, "")
 
+    @property
+    def converses(self) -> bool:
+        """Whether there is a template."""
+        return self.template is not None
+
     def conversation(self, messages: Sequence[Mapping[str, Any]], reply: bool = True, **more: Any) -> list[int]:
         """The same as ids. The begin mark is left out: every network reads one by itself."""
         text, found = self._filled(messages, reply, more), []

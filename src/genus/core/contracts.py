@@ -69,7 +69,10 @@ class Spelled(Protocol):
 
 @runtime_checkable
 class Conversing(Protocol):
-    """A codec that knows how the model was taught to read a conversation."""
+    """A codec that may know how the model was taught to read a conversation (`converses`)."""
+
+    @property
+    def converses(self) -> bool: ...
 
     def conversation(self, messages: Sequence[Mapping[str, Any]], reply: bool = True, **more: Any) -> list[int]:
         """{"role", "content"} each -> ids, with what begins an answer. Raises `UsageError` if it has no template."""

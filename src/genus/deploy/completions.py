@@ -178,7 +178,7 @@ class ChatRequest(Texts):
         if self.top_logprobs is not None and not self.logprobs:
             raise Refusal("top_logprobs needs logprobs = true", param="top_logprobs")
         codec = served.model.codec
-        if not isinstance(codec, Conversing):
+        if not (isinstance(codec, Conversing) and codec.converses):
             raise Refusal(f"model {served.name!r} learned no conversations; ask it at {PATH}", param="model")
         try:
             ids = codec.conversation([message.json() for message in self.messages])

@@ -258,9 +258,11 @@ class Reader:
             return self._anew(inputs, ahead)
         fresh, begun = [i for i, fed in enumerate(self.fed) if fed == 0], {}
         if 0 < len(fresh) < len(inputs):
-            begun = self._begin(fresh, inputs)
+            begun = self._begin(fresh, inputs, ahead)
         told = self._further(self.state, list(range(len(inputs))), inputs, ahead)
-        return [begun.get(i, logits) for i, logits in enumerate(told)]
+        for i, first in begun.items():
+            told[i] = torch.cat([first, told[i][:, told[i].shape[1] - ahead[i] :]], 1)
+        return told
 
     @torch.no_grad()
     def warm(self, texts: Sequence[Tensor]) -> None:
@@ -289,20 +291,21 @@ class Reader:
     def _cond(self, rows: list[int]) -> Cond:
         return self.cond if len(rows) == len(self.fed) else self.cond.map(lambda v: v[rows])
 
-    def _begin(self, fresh: list[int], inputs: list[Tensor]) -> dict[int, Tensor]:
-        """Rows that have read nothing read all but their last input by themselves.
+    def _begin(self, fresh: list[int], inputs: list[Tensor], ahead: list[int]) -> dict[int, Tensor]:
+        """Rows that have read nothing read what stands before their last cell by themselves.
 
-        Where the begin mark is all that there is, they read it, and what follows is returned.
+        Where that is nothing they read the begin mark, and what follows it is returned.
         """
         assert self.state is not None
         own = self._start(len(fresh))
         assert own is not None
-        some = [inputs[i][:, : max(1, inputs[i].shape[1] - 1)] for i in fresh]
+        before = [inputs[i].shape[1] - 1 - ahead[i] for i in fresh]
+        some = [inputs[i][:, : max(1, n)] for i, n in zip(fresh, before, strict=True)]
         told = self._further(own, fresh, some, [0] * len(fresh))
         others = [i for i in range(len(inputs)) if i not in fresh]
         order = sorted(range(len(inputs)), key=[*others, *fresh].__getitem__)
         self.state = self.state.take(others).join(own).take(order)
-        return {i: logits for i, logits in zip(fresh, told, strict=True) if inputs[i].shape[1] == 1}
+        return {i: logits for i, logits, n in zip(fresh, told, before, strict=True) if n == 0}
 
     def _further(self, state: State, rows: list[int], inputs: list[Tensor], ahead: list[int]) -> list[Tensor]:
         """Inputs [C, n] of these rows that the state has not read; logits [C, k + 1, V] at the last k + 1 of each."""
@@ -318,7 +321,7 @@ class Reader:
         for row, (i, cells, k) in enumerate(zip(rows, new, ahead, strict=True)):
             self.fed[i] += cells.shape[1]
             stop = told.shape[2] - (longest - cells.shape[1])
-            found.append(told[row, :, stop - 1 - k : stop])
+            found.append(told[row, :, max(0, stop - 1 - k) : stop])
         return found
 
     def _anew(self, inputs: list[Tensor], ahead: list[int]) -> list[Tensor]:
