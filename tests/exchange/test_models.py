@@ -126,6 +126,24 @@ def test_a_run_of_open_weights_generates_and_scores(tmp_path):
     assert nats == pytest.approx(float(expected), abs=1e-4)
 
 
+def test_a_run_of_open_weights_is_served(tmp_path):
+    from fastapi.testclient import TestClient
+
+    from genus.deploy import release
+    from genus.deploy.server import app
+
+    run = brought(tmp_path, "qwen2")
+    release.admit(run)
+    with TestClient(app([run]), base_url="http://127.0.0.1") as client:
+        asked = {"model": "toy", "prompt": "abc", "max_tokens": 6, "temperature": 0}
+        answer = client.post("/v1/completions", json=asked).json()
+    assert "abc" + answer["choices"][0]["text"] == run.generate("abc", temperature=0, tokens=6)[0].rstrip("\ufffd")
+    assert answer["usage"]["prompt_tokens"] == 3
+    (run.path / "model.safetensors").write_bytes(b"other weights")
+    with pytest.raises(GenusError, match="never validated"):
+        release.admit(run)
+
+
 def broken(tmp_path, **changes):
     """A toy whose tensors are not those of its configuration."""
     tensors = {**TOLD["llama"]["tensors"], **changes.pop("tensors", {})}

@@ -136,7 +136,7 @@ def _content(run: Run) -> Content:
         kinds = ", ".join(config.kind for config in run.phase.nets.values())
         raise UsageError(
             f"run {run.name!r} is of {kinds}, which other programs do not know; runs of networks.decoder can be "
-            "exported (genus import, or a recipe with --set net.kind=networks.decoder)"
+            "exported: imported ones, and those of recipes with that network"
         )
     if not isinstance(getattr(model.codec, "definition", None), str):
         raise UsageError(

@@ -105,18 +105,19 @@ def compared(net: Decoder, codec: Codec, prompt: Any, export: Source, kind: str)
         worst, spread = max(worst, float((ours - theirs).abs().max())), max(spread, float(ours.std()))
     nats, export_nats = (_nats(one, passage) for one in (net, other))
     same = of = ties = 0
-    for ids in texts:
-        chosen, others = (_greedy(one, ids, drawn) for one in (net, other))
-        of += drawn
+    for text, ids in zip(PROMPTS, texts, strict=True):
+        chosen = _greedy(net, ids, drawn)
+        # Where the export would have gone on in the same way: up to its first other choice, the tokens are its own.
+        others = _logits(other, [*ids, *chosen])[len(ids) : -1].argmax(-1).tolist()
         alike = [a == b for a, b in zip(chosen, others, strict=True)]
         at = alike.index(False) if False in alike else drawn
-        same += at
+        same, of = same + at, of + drawn
         if at < drawn:
             said = _logits(net, [*ids, *chosen[:at]])[-1]
             undecided = float(said[chosen[at]] - said[others[at]]) <= 2 * tolerance.logits * spread
             ties += undecided
             if not undecided:
-                failed.append(f"token {at} of {PROMPTS[texts.index(ids)]!r} is another, where the run was decided")
+                failed.append(f"token {at} after {text!r} is another, where the run was decided")
     if not worst <= tolerance.logits * spread:
         failed.append(f"logits differ by {worst:.3g}, more than {tolerance.logits:g} x {spread:.3g}")
     if not abs(export_nats - nats) <= tolerance.nats:
