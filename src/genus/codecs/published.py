@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Never, final
+from typing import Any, Literal, Never, final
 
 import torch
 from pydantic import Field
@@ -139,7 +139,7 @@ class Published:
         class Generation(Extension):
             """{% generation %}: what some templates put around answers; here it changes nothing."""
 
-            tags: ClassVar[set[str]] = {"generation"}
+            tags = {"generation"}  # noqa: RUF012  (as the library declares it)
 
             def parse(self, parser: Any) -> Any:
                 next(parser.stream)

@@ -13,12 +13,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Brought", "bring"]
+__all__ = ["Brought", "Given", "bring", "give"]
 
 if TYPE_CHECKING:
     from genus.exchange.intake import Brought, bring
+    from genus.exchange.outlet import Given, give
 
-_HOME = dict.fromkeys(("Brought", "bring"), "genus.exchange.intake")
+_HOME = {
+    **dict.fromkeys(("Brought", "bring"), "genus.exchange.intake"),
+    **dict.fromkeys(("Given", "give"), "genus.exchange.outlet"),
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -89,7 +89,7 @@ def from_hf(said: Said) -> tuple[str, DecoderConfig, int, int]:
         theta=theta,
         stretch=stretch,
         context=context,
-        biases=tuple(name for name, there in biases if there),  # type: ignore[arg-type]
+        biases=tuple(name for name, there in biases if there),
         qk_norm=norms.get(kind, "none"),
         tied=bool(said.get("tie_word_embeddings", False)),
     )
@@ -348,7 +348,7 @@ def from_gguf(values: Said, tensors: Mapping[str, tuple[int, ...]]) -> tuple[str
         theta=float(f"{told('rope.freq_base', 10000.0):.7g}"),
         context=context,
         gate="gelu" if layer else "swiglu",
-        biases=tuple(name for name, some in biases if some & tensors.keys()),  # type: ignore[arg-type]
+        biases=tuple(name for name, some in biases if some & tensors.keys()),
         qk_norm=norm,
         tied="output.weight" not in tensors,
     )

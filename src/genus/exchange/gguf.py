@@ -55,7 +55,7 @@ class Reader:
             self._map: NDArray[np.uint8] = np.memmap(path, np.uint8, "r")
         except (OSError, ValueError) as error:
             raise UsageError(f"{path} cannot be read: {error}") from None
-        self._bytes = memoryview(self._map)
+        self._bytes = self._map.data
         if bytes(self._map[:4]) != MAGIC:
             raise UsageError(f"{path} is no GGUF file: it begins with {bytes(self._map[:4])!r}, not with {MAGIC!r}")
         self._at = 4

@@ -39,11 +39,11 @@ class Piece:
     def ours(self, x: Tensor) -> Tensor:
         """The tensor as a part of our weight."""
         x = x.mT if self.flipped else x.view(self.size)
-        return x if not self.paired else x.unflatten(0, (self.paired, -1, 2)).transpose(1, 2).flatten(0, 2)
+        return x if not self.paired else x.view(self.paired, -1, 2, *x.shape[1:]).transpose(1, 2).flatten(0, 2)
 
     def theirs(self, x: Tensor) -> Tensor:
         """And back."""
-        x = x if not self.paired else x.unflatten(0, (self.paired, 2, -1)).transpose(1, 2).flatten(0, 2)
+        x = x if not self.paired else x.reshape(self.paired, 2, -1, *x.shape[1:]).transpose(1, 2).flatten(0, 2)
         return (x.mT if self.flipped else x.reshape(self.shape)).contiguous()
 
 

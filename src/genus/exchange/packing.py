@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+Whole = NDArray[np.integer[Any]]
 PIECE = 1 << 14  # blocks worked on at once, so that what lies between stays in the cache
 
 
@@ -63,15 +64,14 @@ def _halved(x: Floats) -> Bytes:
     return x.astype(np.float16).view(np.uint8)
 
 
-def _nibbles(b: Bytes) -> Bytes:
+def _nibbles(b: Bytes) -> Whole:
     """[n, 16] -> [n, 32]: the low halves of all bytes, then the high ones."""
     return np.concatenate([b & 15, b >> 4], axis=1)
 
 
-def _folded(q: Bytes) -> Bytes:
+def _folded(q: Whole) -> Bytes:
     half = q.shape[1] // 2
-    folded: Bytes = q[:, :half] | (q[:, half:] << 4)
-    return folded
+    return (q[:, :half] | (q[:, half:] << 4)).astype(np.uint8)
 
 
 def _inverse(d: Floats) -> Floats:
@@ -137,7 +137,7 @@ def _to_q4_1(x: Floats) -> Bytes:
     return np.concatenate([_halved(d), _halved(low), _folded(q)], axis=1)
 
 
-def _fifth(b: Bytes) -> Bytes:
+def _fifth(b: Bytes) -> Whole:
     """[n, 4] -> [n, 32]: a bit each, times 16."""
     return np.unpackbits(b, axis=1, bitorder="little") << 4
 
@@ -170,7 +170,7 @@ def _joined(scale: Bytes, least: Bytes) -> Bytes:
     return np.concatenate([low, middle, (scale[:, 4:] & 15) | ((least[:, 4:] & 15) << 4)], axis=1)
 
 
-def _spread(b: Bytes, q: Bytes) -> Floats:
+def _spread(b: Bytes, q: Whole) -> Floats:
     """q [n, 8, 32] by the scales and minima in the first 16 bytes."""
     scale, least = _scales(b[:, 4:16])
     d, m = _half(b, 0) * scale, _half(b, 2) * least

@@ -149,7 +149,8 @@ def from_folder(folder: Path) -> Source:
         path = kept[name][0]
         try:
             with safe_open(path, "pt") as file:
-                return file.get_tensor(name).float()
+                x: Tensor = file.get_tensor(name)
+                return x.float()
         except (SafetensorError, OSError) as error:
             raise GenusError(f"{path} cannot be read: {error}; download it again") from error
 

@@ -16,6 +16,7 @@ from genus import files
 from genus.codecs.published import TEMPLATE, Published, PublishedConfig
 from genus.core import Codec
 from genus.errors import GenusError, UsageError
+from genus.networks.decoder import DecoderConfig
 
 #: How the token that parts documents is spelt.
 PARTING = ("<|endoftext|>", "<|end_of_text|>")
@@ -162,16 +163,8 @@ def byte_pairs(tokens: Sequence[str], types: Sequence[int] | None, merges: Seque
     """`tokenizer.json` of byte-level pairs."""
     words, whole, form = WORDS[pre]
     types = types or [NORMAL] * len(tokens)
-    added = [
-        {
-            "id": i,
-            "content": token,
-            "single_word": False,
-            "lstrip": False,
-            "rstrip": False,
-            "normalized": False,
-            "special": kind == CONTROL,
-        }
+    marks = [
+        added(i, token, kind == CONTROL)
         for i, (token, kind) in enumerate(zip(tokens, types, strict=True))
         if kind in (CONTROL, USER)
     ]
@@ -192,7 +185,7 @@ def byte_pairs(tokens: Sequence[str], types: Sequence[int] | None, merges: Seque
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": added,
+        "added_tokens": marks,
         "normalizer": None if form is None else {"type": form},
         "pre_tokenizer": words,
         "post_processor": None,
@@ -201,13 +194,78 @@ def byte_pairs(tokens: Sequence[str], types: Sequence[int] | None, merges: Seque
     }
 
 
-def to_gguf(codec: Codec, config: Any, vocab: int) -> tuple[dict[str, Any], list[str]]:
+def to_folder(codec: Codec, config: DecoderConfig, vocab: int) -> tuple[str, dict[str, Any]]:
+    """(tokenizer.json, tokenizer_config.json): one that puts the begin mark before each text, if the network reads it
+    there.
+    """
+    state = _state(codec)
+    published = codec.config if isinstance(codec, Published) else None
+    bos = config.begin if not config.apart else None if published is None else published.bos
+    eos = codec.space.stops[0] if published is None or published.eos is None else published.eos
+    spelt = _spelt(state)
+    known = {token["id"] for token in state.get("added_tokens") or ()}
+    marks = [i for i in dict.fromkeys([*codec.space.stops, *([] if bos is None else [bos])]) if i not in known]
+    more = [added(i, spelt[i]) for i in marks]
+    definition = getattr(codec, "definition", "")
+    lacking = not config.apart and not _begins(definition, config.begin)
+    if more or lacking:
+        state["added_tokens"] = sorted([*(state.get("added_tokens") or ()), *more], key=lambda token: int(token["id"]))
+        if lacking:
+            assert config.begin is not None
+            state["post_processor"] = _begun(spelt[config.begin], config.begin)
+        definition = json.dumps(state, ensure_ascii=False)
+    told: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": False}
+    told |= {"eos_token": spelt[eos]} | ({} if bos is None else {"bos_token": spelt[bos]})
+    return definition, told
+
+
+def _begins(definition: str, begin: int | None) -> bool:
+    from tokenizers import Tokenizer
+
+    ids: list[int] = Tokenizer.from_str(definition).encode("a").ids
+    return ids[:1] == [begin]
+
+
+def _begun(token: str, i: int) -> dict[str, Any]:
+    """What puts a token before each text."""
+    mark = {"SpecialToken": {"id": token, "type_id": 0}}
+    first, second = {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}
+    special = {token: {"id": token, "ids": [i], "tokens": [token]}}
+    return {
+        "type": "TemplateProcessing",
+        "single": [mark, first],
+        "pair": [mark, first, second],
+        "special_tokens": special,
+    }
+
+
+def _state(codec: Codec) -> dict[str, Any]:
+    definition = getattr(codec, "definition", None)
+    assert isinstance(definition, str), "this codec has no tokenizer.json"
+    state: dict[str, Any] = json.loads(definition)
+    return state
+
+
+def _spelt(state: Mapping[str, Any]) -> dict[int, str]:
+    """Id -> token."""
+    vocab = state["model"].get("vocab")
+    spelt = {i: token for token, i in vocab.items()} if isinstance(vocab, dict) else {}
+    return spelt | {token["id"]: token["content"] for token in state.get("added_tokens") or ()}
+
+
+def added(i: int, token: str, special: bool = True) -> dict[str, Any]:
+    """A token that is found before words are cut."""
+    plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    return {"id": i, "content": token, **plain, "special": special}
+
+
+def to_gguf(codec: Codec, config: DecoderConfig, vocab: int) -> tuple[dict[str, Any], list[str]]:
     """The values that say a codec of byte pairs, and what other programs will not understand of it.
 
     The tokenizer is written whole besides (tokenizer.huggingface.json), from which genus reads it back exactly.
     """
-    definition = getattr(codec, "definition", None)
-    state = json.loads(definition) if isinstance(definition, str) else {"model": {}}
+    definition = to_folder(codec, config, vocab)[0]
+    state = json.loads(definition)
     model = state["model"]
     if model.get("type") != "BPE" or model.get("byte_fallback"):
         raise UsageError("only tokenizers of byte-level pairs are written to a GGUF; export with --format hf")

@@ -5,8 +5,9 @@ Radford et al. 2019; Touvron et al. 2023 (arXiv 2302.13971); Jiang et al. 2023 (
 configuration, so that weights trained elsewhere mean the same: norms with weights, biases, an explicit hidden size.
 
 The begin mark. Published vocabularies have no id for it. The network reads it as the id `begin`, the one behind which
-these weights saw texts start. Models that are used without such a token (`apart`) read it alone: it says the first
-cell, and what follows does not see it. So the logits behind n ids are those that other libraries give for these n ids.
+these weights saw texts start (None: the end mark, as it parts texts in a stream). Models that are used without such a
+token (`apart`) read it alone: it says the first cell, and what follows does not see it. So the logits behind n ids are
+those that other libraries give for these n ids.
 Knows no loss, no tokenizer and no file format.
 """
 
@@ -88,7 +89,7 @@ class DecoderConfig(NetworkConfig):
     biases: tuple[Literal["qkv", "out", "ffn"], ...] = ()
     qk_norm: Literal["none", "head", "all"] = "none"
     tied: bool = True
-    begin: int = Field(0, ge=0)
+    begin: int | None = Field(None, ge=0)
     apart: bool = False
 
     @model_validator(mode="after")
@@ -128,9 +129,10 @@ class Decoder(Network):
             raise UsageError(f"{config.kind} reads one sequence of tokens, not {space}; choose another network")
         if roads != Roads():
             raise UsageError(f"{config.kind} takes no condition beside its prompt; leave the conditioner out")
-        if config.begin >= space.vocab:
-            raise UsageError(f"{config.kind}: begin = {config.begin}, but the vocabulary has {space.vocab} ids")
-        self.config, self.space = config, space
+        begin = space.stops[0] if config.begin is None else config.begin
+        if begin >= space.vocab:
+            raise UsageError(f"{config.kind}: begin = {begin}, but the vocabulary has {space.vocab} ids")
+        self.config, self.space, self.begin = config, space, begin
         width = config.width
         self.embed = nn.Embedding(space.vocab, width)
         nn.init.normal_(self.embed.weight, std=0.02)
@@ -151,7 +153,7 @@ class Decoder(Network):
         ids, vocab = x[:, 0], self.embed.num_embeddings
         wanted = ids.shape[1] if memory is None or memory.wanted is None else memory.wanted
         if not (self.config.apart and (memory is None or not any(memory.fed))):
-            h = self.read(torch.where(ids == vocab, self.config.begin, ids), memory)
+            h = self.read(torch.where(ids == vocab, self.begin, ids), memory)
             if memory is not None:
                 memory.moved(ids.shape[1])
             return self.logits(h[:, -wanted:])[:, None]
@@ -159,7 +161,7 @@ class Decoder(Network):
         if ids.shape[1] > 1:
             said.append(self.logits(self.read(ids[:, 1:], memory)[:, -wanted:]))
         if ids.shape[1] <= wanted:
-            alone = self.logits(self.read(ids.new_full((1, 1), self.config.begin)))  # the same for every sample
+            alone = self.logits(self.read(ids.new_full((1, 1), self.begin)))  # the same for every sample
             said.insert(0, alone.expand(len(ids), -1, -1))
         if memory is not None:
             memory.moved(ids.shape[1])
