@@ -136,6 +136,18 @@ def test_an_adapter_leaves_the_network_as_it_was_but_for_what_it_learned(base, t
 
 
 def test_an_adapter_needs_a_model(talks, tmp_path):
-    recipe = with_settings(find("gpt"), [*QUICK, "net.width=32", "net.head=16", 'pretrain.adapter={"kind": "networks.lora"}'])
+    recipe = with_settings(
+        find("gpt"), [*QUICK, "net.width=32", "net.head=16", 'pretrain.adapter={"kind": "networks.lora"}']
+    )
     with pytest.raises(UsageError, match="changes a model that is there"):
         train(recipe, talks, tmp_path / "run", budget("2 steps"))
+
+
+def test_it_is_talked_to_turn_after_turn(tuned):
+    from genus.deploy.chat import Chat
+
+    chat = Chat(tuned.model(), knobs={"tokens": 6})
+    first = "".join(chat.tell("say wool 3"))
+    assert tuned.generate("say wool 3", tokens=6)[0].endswith(first) and len(chat.said) == 2
+    "".join(chat.tell("say ball 4"))
+    assert [message["role"] for message in chat.said] == ["user", "assistant"] * 2

@@ -69,3 +69,31 @@ def test_every_cell_that_is_said_counts_once(window):
 def test_without_conversations_there_is_nothing_to_learn():
     with pytest.raises(UsageError, match="no conversation"):
         DialogueConfig().over(cache(["plain"]), CODEC, 0, 2)
+
+
+class Templated:
+    """A codec of bytes with a template: role, colon, text, and a mark after every message."""
+
+    space = Bytes.space
+    streams, converses = True, True
+
+    def __init__(self, rewrites=False):
+        self.rewrites = rewrites
+
+    def encode(self, media):
+        return CODEC.encode(media)
+
+    def conversation(self, messages, reply=True, **more):
+        ids = []
+        for i, message in enumerate(messages):
+            last = i == len(messages) - 1
+            text = message["content"] if last or not self.rewrites else "..."
+            ids += [*f"{message['role'][0]}:{text}".encode(), END, 10]
+        return [*ids, *b"a:"] if reply else ids
+
+
+def test_a_template_of_the_codec_tells_what_the_assistant_says():
+    ids, marks = marked(Templated(), [TEXTS[0]])[0]
+    assert spelt(ids) == "u:2+2?$\na:4$\nu:3?$\na:three$\n" and spelt(ids[marks == SAID]) == "4$three$"
+    with pytest.raises(UsageError, match="writes earlier turns anew"):
+        marked(Templated(rewrites=True), [TEXTS[0]])

@@ -63,6 +63,28 @@ def assigned(pairs: list[str] | None) -> dict[str, Any]:
     return found
 
 
+def told(text: str | None) -> str | None:
+    """A text, or with @ in front what the file of that name holds. Raises `UsageError` if it cannot be read."""
+    if text is None or not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{text[1:]} cannot be read: {error}") from error
+
+
+def biases(pairs: Sequence[str] | None) -> dict[int, float] | None:
+    """['65=-2'] as {65: -2.0}."""
+    found = {}
+    for pair in pairs or ():
+        try:
+            name, value = pair.split("=")
+            found[int(name)] = float(value)
+        except ValueError:
+            raise UsageError(f"--logit-bias {pair!r} is not understood; write ID=BIAS, e.g. 65=-2") from None
+    return found or None
+
+
 def origin(
     image: Path | None,
     mask: Path | None,

@@ -24,7 +24,7 @@ from genus.core.contracts import (
     CodecConfig,
     Conditioner,
     ConditionerConfig,
-    Converses,
+    Conversing,
     Draws,
     Embedder,
     Judge,
@@ -37,6 +37,7 @@ from genus.core.contracts import (
     Predictor,
     Sampler,
     Source,
+    Spelled,
     State,
     Turn,
     Wrap,
@@ -44,7 +45,7 @@ from genus.core.contracts import (
 )
 from genus.core.model import Model, Precision
 from genus.core.noise import Noise
-from genus.core.words import Batch, Cond, Known, Roads, Space
+from genus.core.words import Batch, Cond, Known, Roads, Rule, Space
 
 __all__ = [
     "Batch",
@@ -55,7 +56,7 @@ __all__ = [
     "Cond",
     "Conditioner",
     "ConditionerConfig",
-    "Converses",
+    "Conversing",
     "Draws",
     "Embedder",
     "Judge",
@@ -71,9 +72,11 @@ __all__ = [
     "Precision",
     "Predictor",
     "Roads",
+    "Rule",
     "Sampler",
     "Source",
     "Space",
+    "Spelled",
     "State",
     "Turn",
     "Wrap",

@@ -17,7 +17,7 @@ from genus.core.noise import Noise
 from genus.core.words import Batch, Cond, Known, Space
 from genus.errors import NoLikelihood, UsageError
 
-Precision = Literal["bf16", "fp32"]
+Precision = Literal["bf16", "fp32", "int8", "int4"]
 
 
 @final
@@ -78,13 +78,25 @@ class Model:
         nets = self.nets.items()
         return nn.ModuleDict({k: net if isinstance(net, Conditioner) else halved(net) for k, net in nets})
 
+    @cached_property
+    def _packed(self) -> dict[int, nn.ModuleDict]:
+        return {}
+
     def drawing(self, precision: Precision | None = None) -> nn.ModuleDict:
         """The nets that draw: in `precision`, else in the model's own, where its sampler gains by it.
 
-        Those in bf16 are a copy, made once: weights that change later do not reach it. Conditioners stay as they are.
+        Those of fewer bits are copies, each made once: weights that change later do not reach them. Conditioners stay
+        as they are.
         """
         if precision is not None and precision not in get_args(Precision):
             raise UsageError(f"precision = {precision!r}; choose one of {', '.join(get_args(Precision))}")
+        if precision in ("int8", "int4"):
+            bits = int(precision[3:])
+            if bits not in self._packed:
+                nets = self.nets.items()
+                some = {k: net.packed(bits) if isinstance(net, Network) else net for k, net in nets}
+                self._packed[bits] = nn.ModuleDict(some)
+            return self._packed[bits]
         own = self.precision if self.sampler.wide else "fp32"
         return self._half if (precision or own) == "bf16" else self.nets
 
@@ -174,10 +186,18 @@ class Model:
         self, noise: Noise, fields: Mapping[str, Sequence[Any]] | None = None, known: Known | None = None, **knobs: Any
     ) -> Iterator[Tensor]:
         """x as it grows; knobs (steps, temperature, top_p, ...) are the sampler's own, an unknown one is a
-        UsageError. One is the model's: `precision`, bf16 or fp32, in place of its own.
+        UsageError. One is the model's: `precision`, in place of its own.
         """
+        with torch.no_grad():
+            predict, draw, cond = self.ready(noise, fields, known, knobs)
+            yield from draw.stream(predict, self.space, cond, noise, known)
+
+    def ready(
+        self, noise: Noise, fields: Mapping[str, Sequence[Any]] | None, known: Known | None, knobs: Mapping[str, Any]
+    ) -> tuple[Predictor, Sampler, Cond]:
+        """What draws these samples: predictor, sampler with its knobs turned, the condition."""
         self.nets.eval()
-        fields, conditioner = dict(fields or {}), self.conditioner
+        knobs, fields, conditioner = dict(knobs), dict(fields or {}), self.conditioner
         predict, rest = self.predictor(knobs, fields, self.drawing(knobs.pop("precision", None)))
         draw = self.sampler.but(**rest) if rest else self.sampler
         if conditioner is not None:
@@ -187,9 +207,7 @@ class Model:
                     f"say {conditioner.sees!r} too, or ask without an item to start from"
                 )
             fields = conditioner.draw(noise.child("condition"), fields)
-        with torch.no_grad():
-            cond = self.condition(fields, len(noise))
-            yield from draw.stream(predict, self.space, cond, noise, known)
+        return predict, draw, self.condition(fields, len(noise))
 
     def generate(
         self, noise: Noise, fields: Mapping[str, Sequence[Any]] | None = None, known: Known | None = None, **knobs: Any

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import torch
 from torch import Tensor
@@ -93,17 +93,25 @@ class Roads:
     grid: int | None = None
 
 
+class Rule(Protocol):
+    """What one sample of a stream may hold: ids drawn so far -> bool [vocab], those that may follow; never none."""
+
+    def __call__(self, drawn: Sequence[int]) -> Tensor: ...
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Known:
     """Cells that are given, not drawn: a prompt is a known beginning of a text, inpainting known pixels.
 
     x: [B, C, *dims]. mask: bool, the same shape, true where x is known. Elsewhere x is a draft, which a sampler that is
-    told to start from one (`strength`) departs from, and all others ignore.
+    told to start from one (`strength`) departs from, and all others ignore. rules: what is known of the cells to come,
+    a rule a sample; none: nothing.
     """
 
     x: Tensor
     mask: Tensor
+    rules: tuple[Rule, ...] = ()
 
 
 @final

@@ -5,13 +5,15 @@ Radford et al. 2019; Touvron et al. 2023 (arXiv 2302.13971); Jiang et al. 2023 (
 configuration, so that weights trained elsewhere mean the same: norms with weights, biases, an explicit hidden size.
 
 The begin mark. Published vocabularies have no id for it. The network reads it as the id `begin`, the one behind which
-these weights saw texts start. Models that are used without such a token (`apart`) read it alone: it says the first
-cell, and what follows does not see it. So the logits behind n ids are those that other libraries give for these n ids.
+these weights saw texts start (None: the end mark, as it parts texts in a stream). Models that are used without such a
+token (`apart`) read it alone: it says the first cell, and what follows does not see it. So the logits behind n ids are
+those that other libraries give for these n ids.
 Knows no loss, no tokenizer and no file format.
 """
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Literal, Self, final
 
@@ -24,6 +26,7 @@ from genus.core import Cond, Network, NetworkConfig, Roads, Space, State
 from genus.errors import UsageError
 from genus.networks.attention import Memory, Table, Turned, attend, places, taped, waves
 from genus.networks.experts import Experts, gated
+from genus.networks.packed import GROUP, PackedLayers, PackedLinear, kernel
 from genus.parts import Part
 
 
@@ -86,7 +89,7 @@ class DecoderConfig(NetworkConfig):
     biases: tuple[Literal["qkv", "out", "ffn"], ...] = ()
     qk_norm: Literal["none", "head", "all"] = "none"
     tied: bool = True
-    begin: int = Field(0, ge=0)
+    begin: int | None = Field(None, ge=0)
     apart: bool = False
 
     @model_validator(mode="after")
@@ -126,9 +129,10 @@ class Decoder(Network):
             raise UsageError(f"{config.kind} reads one sequence of tokens, not {space}; choose another network")
         if roads != Roads():
             raise UsageError(f"{config.kind} takes no condition beside its prompt; leave the conditioner out")
-        if config.begin >= space.vocab:
-            raise UsageError(f"{config.kind}: begin = {config.begin}, but the vocabulary has {space.vocab} ids")
-        self.config, self.space = config, space
+        begin = space.stops[0] if config.begin is None else config.begin
+        if begin >= space.vocab:
+            raise UsageError(f"{config.kind}: begin = {begin}, but the vocabulary has {space.vocab} ids")
+        self.config, self.space, self.begin = config, space, begin
         width = config.width
         self.embed = nn.Embedding(space.vocab, width)
         nn.init.normal_(self.embed.weight, std=0.02)
@@ -137,63 +141,91 @@ class Decoder(Network):
             nn.init.normal_(self.places.weight, std=0.02)
         self.blocks = nn.ModuleList(Layer(config) for _ in range(config.depth))
         self.norm = normed(config, width)
-        self.leave = None if config.tied else nn.Linear(width, space.vocab, bias=False)
-        if self.leave is not None:
+        self.layers: PackedLayers | None = None
+        self.leave: nn.Linear | PackedLinear | None = None
+        if not config.tied:
+            self.leave = nn.Linear(width, space.vocab, bias=False)
             nn.init.normal_(self.leave.weight, std=0.02)
 
     def forward(self, x: Tensor, t: Tensor | None = None, cond: Cond = Cond(), state: State | None = None) -> Tensor:
         """See `Network`. Without a state, or with a fresh one, x begins with the begin mark."""
         memory = state if isinstance(state, Memory) else None
         ids, vocab = x[:, 0], self.embed.num_embeddings
-        first = memory is None or not memory.begun
+        wanted = ids.shape[1] if memory is None or memory.wanted is None else memory.wanted
+        if not (self.config.apart and (memory is None or not any(memory.fed))):
+            h = self.read(torch.where(ids == vocab, self.begin, ids), memory)
+            if memory is not None:
+                memory.moved(ids.shape[1])
+            return self.logits(h[:, -wanted:])[:, None]
+        said = []
+        if ids.shape[1] > 1:
+            said.append(self.logits(self.read(ids[:, 1:], memory)[:, -wanted:]))
+        if ids.shape[1] <= wanted:
+            alone = self.logits(self.read(ids.new_full((1, 1), self.begin)))  # the same for every sample
+            said.insert(0, alone.expand(len(ids), -1, -1))
         if memory is not None:
-            memory.begun = True
-        if not (first and self.config.apart):
-            return self.logits(self.read(torch.where(ids == vocab, self.config.begin, ids), memory))[:, None]
-        alone = self.logits(self.read(ids.new_full((1, 1), self.config.begin)))  # the same for every sample
-        alone = alone.expand(len(ids), -1, -1)
-        if ids.shape[1] == 1:
-            return alone[:, None]
-        return torch.cat([alone, self.logits(self.read(ids[:, 1:], memory))], 1)[:, None]
+            memory.moved(ids.shape[1])
+        return torch.cat(said, 1)[:, None]
 
     def start(self, batch: int, cells: int) -> State | None:
         """Room for `cells` cells."""
         c = self.config
-        return Memory(batch, cells, c.depth, c.kv_heads, c.head, self.embed.weight.dtype)
+        return Memory(batch, cells, c.depth, c.kv_heads, c.head, self.embed.weight.dtype, mute=int(c.apart))
 
     def read(self, ids: Tensor, memory: Memory | None = None) -> Tensor:
         """Ids [B, n], all below `vocab`, to vectors [B, n, width] behind the last norm.
 
         memory: of the ids before them. Raises `UsageError` beyond the learned places.
         """
-        seen, n = 0 if memory is None else memory.seen, ids.shape[1]
+        seen: int | Tensor = 0 if memory is None else memory.seen
+        n = ids.shape[1]
         h: Tensor = self.embed(ids)
         table = None
         if self.places is not None:
-            if seen + n > self.config.context:
+            last = n + int(torch.as_tensor(seen).max())
+            if last > self.config.context:
                 raise UsageError(
-                    f"{seen + n} cells, but this network learned {self.config.context} places; give it fewer at a time"
+                    f"{last} cells, but this network learned {self.config.context} places; give it fewer at a time"
                 )
-            h = h + self.places.weight[seen : seen + n]
+            h = h + self.places(places((n,), seen, n)[..., 0])
         else:
             table = self.table(seen, n, h.dtype)
-        for layer, block in enumerate(self.blocks):
-            h = block(h, table, memory, layer)
-        if memory is not None:
-            memory.seen = seen + n
+        if self.layers is not None and memory is not None and table is not None:
+            h = self.layers(h, table, memory)
+        else:
+            for layer, block in enumerate(self.blocks):
+                h = block(h, table, memory, layer)
         y: Tensor = self.norm(h)
         return y
 
-    def table(self, seen: int, n: int, dtype: torch.dtype) -> Table:
-        """Rotary tables [n, 1, head] of cells seen .. seen + n."""
-        speed = 1 / self.config.theta ** (torch.arange(0, self.config.head, 2, dtype=torch.float32) / self.config.head)
-        if self.config.stretch is not None:
-            speed = self.config.stretch.of(speed)
-        return waves(places((seen + n,), seen).float() * speed, dtype)
+    def table(self, seen: int | Tensor, n: int, dtype: torch.dtype) -> Table:
+        """Rotary tables [n, 1, head] of cells seen .. seen + n; [B, n, 1, head] where rows have seen different ones."""
+        return waves(places((n,), seen, n).float() * speeds(self.config), dtype)
 
     def logits(self, h: Tensor) -> Tensor:
         """Vectors [..., width] to logits [..., vocab], float32."""
+        if isinstance(self.leave, PackedLinear):
+            said: Tensor = self.leave(h)
+            return said
         return F.linear(h, self.embed.weight if self.leave is None else self.leave.weight).float()
+
+    def packed(self, bits: int) -> Decoder:
+        """See `Network`. Experts are left as they are."""
+        made = copy.copy(self)
+        made._modules = dict(self._modules)
+        if not isinstance(self.leave, PackedLinear):
+            made.leave = PackedLinear(self.embed if self.leave is None else self.leave, 8)
+        made.blocks = copy.deepcopy(self.blocks).requires_grad_(False)
+        for block in made.blocks:
+            for name, part in list(block.named_children()):
+                if isinstance(part, nn.Linear) and part.in_features % GROUP == 0:
+                    setattr(block, name, PackedLinear(part, bits))
+        c = self.config
+        plain = c.norm == "rms" and c.places == "rotary" and c.gate == "swiglu" and not c.biases
+        fits = not any(size % GROUP for size in (c.width, c.hidden, c.heads * c.head))
+        if kernel() is not None and plain and fits and c.mixture is None and c.qk_norm == "none":
+            made.layers = PackedLayers(c, made.blocks, bits)
+        return made
 
 
 @final
@@ -236,7 +268,7 @@ class Layer(nn.Module):
     def forward(self, x: Tensor, table: Table | None, memory: Memory | None, layer: int) -> Tensor:
         """x [B, n, width], as the next layer reads it."""
         q, k, v = self.asked(self.before(x), table)
-        seen = 0
+        seen: int | Tensor = 0
         if memory is not None:
             seen = memory.seen
             k, v = memory.add(layer, k, v)
@@ -266,6 +298,12 @@ class Layer(nn.Module):
         h = self.up(x)
         y: Tensor = self.down(gated(h) if self.swiglu else F.gelu(h, approximate="tanh"))
         return y
+
+
+def speeds(config: DecoderConfig) -> Tensor:
+    """Angles a place [head / 2] of the rotary pairs, stretched."""
+    speed = 1 / config.theta ** (torch.arange(0, config.head, 2, dtype=torch.float32) / config.head)
+    return speed if config.stretch is None else config.stretch.of(speed)
 
 
 def normed(config: DecoderConfig, width: int) -> nn.Module:

@@ -133,7 +133,7 @@ def _open(recipe: Recipe, dataset: Dataset, folder: Path) -> Corpus:
         )
     corpus = Corpus(dataset, digest)
     files.write_json(folder / "data.json", _facts(recipe, corpus))
-    files.write_json(folder / "environment.json", _environment())
+    files.write_json(folder / "environment.json", environment())
     files.write_json(folder / "recipe.json", said)
     return corpus
 
@@ -161,7 +161,8 @@ def _facts(recipe: Recipe, corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def _environment() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
+    """What a run was made with."""
     import importlib.metadata as metadata
 
     wanted = ("genus", "torch", "numpy", "tokenizers", "safetensors", "pylance", "pillow", "pydantic")
