@@ -118,7 +118,7 @@ def test_an_adapter_leaves_the_network_as_it_was_but_for_what_it_learned(base, t
     assert changed == {name for name in before if ".blocks." in name}
     assert all(torch.linalg.matrix_rank(after[n].double() - before[n].double(), rtol=1e-4) <= 8 for n in changed)
     held = [row["loss"] for row in run.metrics() if row["split"] == "val"]
-    assert held[-1] < 0.95 * held[0]
+    assert held[-1] < held[0] - 0.05
 
     def stopped(loop):
         loop.checkpoint_every = 0.0

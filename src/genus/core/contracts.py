@@ -84,7 +84,7 @@ class Conversing(Protocol):
 
 
 def conversed(codec: Codec, messages: Sequence[Message], answer: bool = False) -> tuple[Tensor, Tensor]:
-    """Ids [C, T] of a conversation as `encode` gives them, and [T] bool: what the assistant says, its end mark included.
+    """Ids [C, T] of a conversation as `encode` gives them, and [T] bool: what the assistant says, end marks included.
 
     answer: one is asked for, so the ids end where it begins. By the codec's own template where it has one; else as
     `dialogue.pieces` says, each piece encoded by itself, so that no id lies on both sides of what counts. Raises

@@ -91,8 +91,15 @@ class Attempts(Source):
 
 #: How answers are drawn: from the policy as it is.
 PLAINLY: Mapping[str, Any] = {
-    "temperature": 1.0, "top_p": 1.0, "top_k": None, "min_p": 0.0, "typical_p": 1.0, "logit_bias": {},
-    "repetition_penalty": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0,
+    "temperature": 1.0,
+    "top_p": 1.0,
+    "top_k": None,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "logit_bias": {},
+    "repetition_penalty": 1.0,
+    "presence_penalty": 0.0,
+    "frequency_penalty": 0.0,
 }
 
 
