@@ -74,7 +74,7 @@ def seeded(seed: int, args: Any) -> dict[str, float]:
         known = ("training.batch=32", "training.rate=3e-3", "training.muon_rate=0.02", f"training.seed={seed}")
         tuned = train(with_settings(recipe, [*QUICK, *known]), data, folder / "sft", budget(f"{args.sft} steps"))
         told = (f"source.tokens={TOKENS}", "source.group=8", "training.batch=64", f"training.seed={seed}")
-        rates = ("training.rate=3e-4", "training.muon_rate=2e-3", "objective.kl=0.0")
+        rates = ("training.rate=2e-4", "training.muon_rate=1e-3", "objective.kl=0.0")
         recipe = with_settings(with_start(attempts, tuned.path), [*QUICK, *told, *rates])
         taught = train(recipe, data, folder / "grpo", budget(f"{args.grpo} steps"))
         found = {
