@@ -1,7 +1,8 @@
 """Decoding of SmolLM2-135M beside llama.cpp and transformers: greedy tokens a second, prefill, and nats beside them.
 
     genus import smollm2 --name smol
-    python benchmarks/decoding.py RUN --gguf SmolLM2-135M-Instruct.Q4_1.gguf --llama PYTHON_WITH_XLLAMACPP
+    genus export smol --format hf -o smol-hf
+    python benchmarks/decoding.py RUN --hf smol-hf --gguf SmolLM2-135M-Instruct.Q4_1.gguf --llama PYTHON_WITH_XLLAMACPP
 
 Each engine works in a process of its own (llama.cpp in its own environment too), one thread each unless --threads says
 more. They take turns, and the order turns round. Printed are medians of tokens a second by the clock and by the
@@ -76,10 +77,9 @@ def transformers(args: argparse.Namespace, precision: str) -> Callable[[dict[str
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     torch.set_num_threads(args.threads)
-    place, name = str(args.gguf.parent), args.gguf.name
     kind = torch.bfloat16 if precision == "bf16" else torch.float32
-    model = AutoModelForCausalLM.from_pretrained(place, gguf_file=name, dtype=kind).eval()
-    tokenizer = AutoTokenizer.from_pretrained(place, gguf_file=name)
+    model = AutoModelForCausalLM.from_pretrained(args.hf, dtype=kind).eval()
+    tokenizer = AutoTokenizer.from_pretrained(args.hf)
 
     def work(task: dict[str, Any]) -> dict[str, Any]:
         batch, tokens = task.get("batch", 1), task["tokens"]
@@ -159,6 +159,8 @@ class Engine:
             str(args.gguf),
             "--threads",
             str(args.threads),
+            "--hf",
+            str(args.hf),
             "--engine",
             name,
         ]
@@ -188,6 +190,7 @@ def main() -> None:
     read.add_argument("run", help="the folder of the imported run")
     read.add_argument("--gguf", type=Path, required=True)
     read.add_argument("--llama", help="a Python that has xllamacpp")
+    read.add_argument("--hf", help="the run as a folder of Hugging Face, for transformers")
     read.add_argument("--threads", type=int, default=1)
     read.add_argument("--rounds", type=int, default=ROUNDS)
     read.add_argument("--tokens", type=int, default=128)
@@ -201,7 +204,8 @@ def main() -> None:
     if args.engine:
         serve(args)
         return
-    engines = [Engine(name, args) for name in args.engines if name != "llama" or args.llama]
+    there = {"llama": args.llama, "transformers": args.hf}
+    engines = [Engine(name, args) for name in args.engines if there.get(name.split(":")[0], True)]
     tasks: dict[str, dict[str, Any]] = {
         f"batch {b}": {"what": "decode", "batch": b, "tokens": args.tokens} for b in args.batches
     }

@@ -268,19 +268,21 @@ class Memory(State):
                 )[:, : self.told]
             )
         used = max((made._place(fed) for fed in made.fed), default=0)
-        made._fill(used)
+        made._fit(used)
         at = 0
         for part, taken in zip(parts, rows, strict=True):
             if not taken:
                 continue
             n, stop = min(used, part.filled), at + len(taken)
-            made.k[:, at:stop, :, :n] = part.k[:, taken, :, :n]
-            made.v[:, at:stop, :, :n] = part.v[:, taken, :, :n]
+            for mine, theirs in ((made.k, part.k), (made.v, part.v)):
+                mine[:, at:stop, :, :n] = theirs[:, taken, :, :n]
+                mine[:, at:stop, :, n:used] = 0
             if part.ids is not None:
                 if made.ids is None:
                     made.ids = part.ids.new_zeros(len(made), *part.ids.shape[1:])
                 made.ids[at:stop] = part.ids[taken]
             at = stop
+        made.filled = used
         return made
 
     def tell(self, heard: Tensor) -> None:
@@ -311,17 +313,21 @@ class Memory(State):
         return self.told + max(0, fed - self.mute) if fed else 0
 
     def _fill(self, places: int) -> None:
-        """Zeros where rows apart leave gaps: what is masked must still be a number. Padding may need more room."""
-        if places > self.k.shape[3]:
-            more = places + GAP - self.k.shape[3]
-            self.k, self.v = F.pad(self.k, (0, 0, 0, more)), F.pad(self.v, (0, 0, 0, more))
-            if self.heard is not None:
-                self.heard = F.pad(self.heard, (0, more), value=True)
+        """Zeros where rows apart leave gaps: what is masked must still be a number."""
+        self._fit(places)
         if places > self.filled:
             stop = min(places + GAP, self.k.shape[3])
             self.k[:, :, :, self.filled : stop] = 0
             self.v[:, :, :, self.filled : stop] = 0
             self.filled = stop
+
+    def _fit(self, places: int) -> None:
+        """More room, where padding needs it."""
+        more = places + GAP - self.k.shape[3]
+        if more > GAP:
+            self.k, self.v = F.pad(self.k, (0, 0, 0, more)), F.pad(self.v, (0, 0, 0, more))
+            if self.heard is not None:
+                self.heard = F.pad(self.heard, (0, more), value=True)
 
     def read(self, ids: Tensor) -> Tensor:
         """All ids [B, C, n] so far, these among them; behind a shorter row stand others."""

@@ -13,6 +13,7 @@
 namespace {
 
 constexpr int GROUP = 32, ROWS = 16, TILE = 8;
+constexpr int TURN = 8;  // queries of a row from which on its keys are turned
 
 struct Acts {  // [T, K] as bytes, with the scale of each group and its sum in units of the float
     std::vector<int8_t> q;
@@ -116,25 +117,72 @@ struct Layer {
     const uint8_t *qkv, *out, *up, *down;
 };
 
-// One query [D] against keys and values [n, D]; weights of the keys go through `p`.
-void attended(const float* q, const float* k, const float* v, int n, int D, float* p, float* y) {
-    const float scale = 1.f / std::sqrt(float(D));
-    float most = -1e30f;
-    for (int j = 0; j < n; j++) {
+// Keys [n, D] as blocks of sixteen, [n / 16, D, 16], so that a query meets sixteen at once.
+void turned(const float* k, int n, int D, float* to) {
+    for (int j = 0; j < n; j++)
+        for (int i = 0; i < D; i++) to[(size_t(j / 16) * D + i) * 16 + j % 16] = k[size_t(j) * D + i];
+}
+
+// p [n] = the products of a query with the keys; kt: turned, or null.
+void compared(const float* q, const float* k, const float* kt, int n, int D, float scale, float* p) {
+    const __m512 by = _mm512_set1_ps(scale);
+    int j = 0;
+    if (kt != nullptr) {
+        for (; j < n; j += 64) {  // p has room for a whole step beyond n
+            __m512 s[4];
+            for (int b = 0; b < 4; b++) s[b] = _mm512_setzero_ps();
+            const float* at = kt + size_t(j) * D;
+            for (int i = 0; i < D; i++) {
+                const __m512 qi = _mm512_set1_ps(q[i]);
+                for (int b = 0; b < 4; b++)
+                    s[b] = _mm512_fmadd_ps(qi, _mm512_loadu_ps(at + (size_t(b) * D + i) * 16), s[b]);
+            }
+            for (int b = 0; b < 4; b++) _mm512_storeu_ps(p + j + 16 * b, _mm512_mul_ps(s[b], by));
+        }
+        return;
+    }
+    for (; j < n; j++) {
         const float* kj = k + size_t(j) * D;
         float s = 0;
         for (int i = 0; i < D; i++) s += q[i] * kj[i];
         p[j] = s * scale;
-        most = p[j] > most ? p[j] : most;
     }
-    float sum = 0;
+}
+
+// y [D] = the values [n, D] by their weights.
+void mixed(const float* p, const float* v, int n, int D, float* y) {
+    int from = 0;
+    for (; from + 64 <= D; from += 64) {
+        __m512 a[4], b[4];
+        for (int i = 0; i < 4; i++) a[i] = b[i] = _mm512_setzero_ps();
+        int j = 0;
+        for (; j + 2 <= n; j += 2) {
+            const __m512 one = _mm512_set1_ps(p[j]), two = _mm512_set1_ps(p[j + 1]);
+            const float* at = v + size_t(j) * D + from;
+            for (int i = 0; i < 4; i++) {
+                a[i] = _mm512_fmadd_ps(one, _mm512_loadu_ps(at + 16 * i), a[i]);
+                b[i] = _mm512_fmadd_ps(two, _mm512_loadu_ps(at + D + 16 * i), b[i]);
+            }
+        }
+        for (; j < n; j++)
+            for (int i = 0; i < 4; i++)
+                a[i] = _mm512_fmadd_ps(_mm512_set1_ps(p[j]), _mm512_loadu_ps(v + size_t(j) * D + from + 16 * i), a[i]);
+        for (int i = 0; i < 4; i++) _mm512_storeu_ps(y + from + 16 * i, _mm512_add_ps(a[i], b[i]));
+    }
+    for (int i = from; i < D; i++) y[i] = 0;
+    for (int j = 0; j < n && from < D; j++)
+        for (int i = from; i < D; i++) y[i] += p[j] * v[size_t(j) * D + i];
+}
+
+// One query against n keys and values; weights of the keys go through `p`.
+void attended(const float* q, const float* k, const float* kt, const float* v, int n, int D, float* p, float* y) {
+    compared(q, k, kt, n, D, 1.f / std::sqrt(float(D)), p);
+    float most = -1e30f, sum = 0;
+    for (int j = 0; j < n; j++) most = p[j] > most ? p[j] : most;
     for (int j = 0; j < n; j++) p[j] = std::exp(p[j] - most), sum += p[j];
-    std::memset(y, 0, sizeof(float) * D);
+    mixed(p, v, n, D, y);
     const float r = 1.f / sum;
-    for (int j = 0; j < n; j++) {
-        const float w = p[j] * r, *vj = v + size_t(j) * D;
-        for (int i = 0; i < D; i++) y[i] += w * vj[i];
-    }
+    for (int i = 0; i < D; i++) y[i] *= r;
 }
 
 }  // namespace
@@ -155,7 +203,7 @@ void genus_layers(const Sizes* z, const Layer* layers, float* h, int B, int n, f
     const int T = B * n, W = z->width, D = z->head, H = z->heads, V = z->kv_heads, F = z->hidden, half = D / 2;
     const int Q = (H + 2 * V) * D;
     std::vector<float> x(size_t(T) * (W > H * D ? W : H * D)), qkv(size_t(T) * Q), a(size_t(T) * H * D), y(size_t(T) * W);
-    std::vector<float> up(size_t(T) * 2 * F), f(size_t(T) * F);
+    std::vector<float> up(size_t(T) * 2 * F), f(size_t(T) * F), keys;
     Acts acts;
     for (int l = 0; l < z->depth; l++) {
         const Layer& layer = layers[l];
@@ -180,14 +228,24 @@ void genus_layers(const Sizes* z, const Layer* layers, float* h, int B, int n, f
                 std::memcpy(v + at, row + (H + V + j) * D, sizeof(float) * D);
             }
         }
+        int longest = 0;
+        for (int b = 0; b < B; b++) longest = seen[b] + n > longest ? seen[b] + n : longest;
+        const size_t each = size_t((longest + 63) / 64) * 64 * D;  // of the turned keys of one head
+        const bool turn = n >= TURN;
+        if (turn) {
+            keys.resize(size_t(B) * V * each);
+            for (int i = 0; i < B * V; i++)
+                turned(k + (size_t(l) * B * V + i) * room * D, seen[i / V] + n, D, keys.data() + i * each);
+        }
 #pragma omp parallel num_threads(threads) if (threads > 1)
         {
-            std::vector<float> p(room);
+            std::vector<float> p(longest + 64);
 #pragma omp for schedule(dynamic, 4)
             for (int i = 0; i < T * H; i++) {
                 const int t = i / H, j = i % H, b = t / n;
                 const size_t at = ((size_t(l) * B + b) * V + j / (H / V)) * room * D;
-                attended(qkv.data() + size_t(t) * Q + j * D, k + at, v + at, seen[b] + t % n + 1, D, p.data(),
+                const float* kt = turn ? keys.data() + (size_t(b) * V + j / (H / V)) * each : nullptr;
+                attended(qkv.data() + size_t(t) * Q + j * D, k + at, kt, v + at, seen[b] + t % n + 1, D, p.data(),
                          a.data() + size_t(t) * H * D + j * D);
             }
         }
