@@ -115,7 +115,8 @@ def held_out(run: Path) -> float:
     model, phase = made.model(), made.phase
     turn = model.objective.judged
     assert turn is not None
-    cache = Corpus(made.dataset(), made.data["digest"]).cache("val", model.codec, phase.codec, phase.conditioner)
+    corpus = Corpus(made.dataset(), made.data["digest"])
+    cache = corpus.cache("val", model.codec, phase.codec, phase.conditioner, made.source)
     noise, total, cells, first = Noise(0).child("held out"), 0.0, 0, 0
     with torch.no_grad():
         for batch in made.source.once(cache, model.codec, 32):

@@ -164,6 +164,14 @@ def shrunk(part):
         "networks.style.generator": ["generator.width=8"],
         "networks.style.critic": ["critic.width=8"],
         "data.packed": ["source.window=32"],
+        "data.dialogue": ["source.window=64"],
+        "learned.preferences": ["source.window=64"],
+        "learned.attempts": [
+            "source.window=64",
+            "source.tokens=12",
+            "source.group=4",
+            'source.reward={"kind": "rewards.match", "graded": true}',
+        ],
         "learned.rollouts": ["source.number=64", "source.held=16"],
     }.get(part.kind, [])
 
@@ -190,6 +198,9 @@ def learned(run, dataset):
     """Held-out loss falls; where no loss tells progress, samples come nearer to the data than before training."""
     phase = run.recipe.phases[-1]
     held = [row["loss"] for row in run.metrics() if row["phase"] == phase.name and row["split"] == "val"]
+    rewards = [row["reward"] for row in run.metrics() if row["phase"] == phase.name and "reward" in row]
+    if rewards:
+        return sum(rewards[-10:]) > sum(rewards[:10])
     if phase.objective.judged is not None:
         return held[-1] < 0.97 * held[0]
     torch.manual_seed(phase.training.seed)
@@ -200,14 +211,14 @@ def learned(run, dataset):
 @pytest.mark.parametrize("name", names())
 def test_every_recipe_learns_samples_saves_reloads_and_resumes(name, tmp_path, monkeypatch):
     recipe = small(name)
-    dataset = toys.dataset(tmp_path / "data", recipe.media[0], 150)
+    dataset = toys.dataset(tmp_path / "data", recipe.media[0], 150, talking=recipe.prompt == "turn")
     shares = [phase.share for phase in recipe.phases]
     steps = budget(f"{round(40 * sum(shares) / shares[-1])} steps")  # 40 of them for the last phase
     run = train(recipe, dataset, tmp_path / "run", steps)
     assert learned(run, dataset) and run.summary["steps"] == 40
 
     if isinstance(run.model().sampler, Undrawn):
-        embeds(run)
+        judges(run) if recipe.family == "classification" else embeds(run)
     else:
         samples(run)
 
@@ -246,6 +257,15 @@ def same(some, others):
     if isinstance(some[0], str):
         return list(some) == list(others)
     return all(a.shape == b.shape and np.abs(a.astype(int) - b).max() <= 1 for a, b in zip(some, others, strict=True))
+
+
+def judges(run):
+    """A judge draws nothing, and what it says is the same from its files."""
+    with pytest.raises(UsageError, match="draws nothing"):
+        run.generate(n=1)
+    x, said = torch.arange(24).view(2, 1, 12), torch.ones(2, 1, 12, dtype=torch.bool)
+    worth = run.model().predictor()[0].worth(x, said)
+    assert torch.equal(Run(run.path).model().predictor()[0].worth(x, said), worth) and worth[0] != worth[1]
 
 
 def embeds(run):

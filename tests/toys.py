@@ -18,6 +18,7 @@ from genus.data.cache import Cache
 from genus.data.dataset import Dataset, Item
 from genus.data.packed import PackedConfig
 from genus.data.stacked import StackedConfig
+from genus.dialogue import Message, written
 from genus.media import MEDIA
 from genus.networks.convolutional import ConvolutionalConfig
 from genus.networks.transformer import TransformerConfig
@@ -72,6 +73,17 @@ def image_phase(labels: tuple[tuple[str, int], ...] | None = LABELS, **changes: 
 def texts(n: int, seed: int = 0) -> list[str]:
     draw = np.random.default_rng(seed)
     return [" ".join(draw.choice(WORDS, draw.integers(4, 30))) + f" {i}." for i in range(n)]
+
+
+def talks(n: int, seed: int = 0) -> list[str]:
+    """Conversations: say a word again. Each also holds a worse answer."""
+    draw = np.random.default_rng(seed)
+    made = []
+    for i in range(n):
+        asked, other = draw.choice(WORDS, 2, replace=False)
+        messages = [Message("user", f"say {asked} {i}"), Message("assistant", f"{asked} {asked}.")]
+        made.append(written([*messages, Message("rejected", f"{other}, no.")]))
+    return made
 
 
 def pictures(n: int, seed: int = 0, size: tuple[int, int, int] = (8, 8, 1)) -> list[Any]:
@@ -139,10 +151,12 @@ def recipe(phase: Phase, **changes: Any) -> Recipe:
     return Recipe(**{**settings, **changes})
 
 
-def dataset(path: Path, medium: str = "text", n: int = 60) -> Dataset:
-    """A collected dataset, without collecting."""
+def dataset(path: Path, medium: str = "text", n: int = 60, talking: bool = False) -> Dataset:
+    """A collected dataset, without collecting. talking: of its texts, every other one is a conversation."""
     write = MEDIA[medium].write
     media = texts(n) if medium == "text" else pictures(n)
+    if talking:
+        media[::2] = talks(n)[::2]
     names = [None] * n if medium == "text" else labels(n)
     said = zip(media, names, strict=True)
     items = [Item(origin=f"{i}", medium=medium, content=write(m), label=l) for i, (m, l) in enumerate(said)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import final
+from typing import Any, final
 
 from genus.errors import GenusError
 
@@ -47,6 +47,33 @@ class BytePairs:
     def texts(self, rows: Sequence[Sequence[int]]) -> list[str]:
         """Ids without end marks as texts; bytes that are no UTF-8 become the replacement character."""
         return list(self.tokenizer.decode_batch(rows, skip_special_tokens=False))
+
+
+def spelled(tokenizer: Any, vocab: int, silent: Sequence[int]) -> list[bytes]:
+    """The bytes that each id of a `tokenizers.Tokenizer` stands for; none for those that are silent or unused.
+
+    Either byte-level, where each byte is spelt as one printable character, or by pieces of text in which a low line
+    (U+2581) is a space and <0x0A> a byte.
+    """
+    from tokenizers import pre_tokenizers
+
+    level = "ByteLevel" in json.dumps(json.loads(tokenizer.to_str())["decoder"])
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [i for i in range(256) if i not in plain]
+    byte = {chr(i): i for i in plain} | {chr(256 + n): i for n, i in enumerate(others)}
+    assert set(byte) == set(pre_tokenizers.ByteLevel.alphabet())
+    found, mute = [], set(silent)
+    for i in range(vocab):
+        piece = None if i in mute else tokenizer.id_to_token(i)
+        if piece is None:
+            found.append(b"")
+        elif level and all(c in byte for c in piece):
+            found.append(bytes(byte[c] for c in piece))
+        elif not level and len(piece) == 6 and piece.startswith("<0x"):
+            found.append(bytes([int(piece[3:5], 16)]))
+        else:
+            found.append(proper(piece).replace("\u2581", " ").encode())
+    return found
 
 
 def learned(media: Callable[[], Iterator[str]], vocab: int | None = None, sample_bytes: int = 64 << 20) -> BytePairs:

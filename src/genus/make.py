@@ -50,6 +50,7 @@ def make(
     settings: Sequence[str] = (),
     codec: str | Path | None = None,
     columns: dict[str, str] | None = None,
+    start: str | Path | None = None,
     watch: Watch | None = None,
     confirm: Callable[[dict[str, Any]], bool] | None = None,
 ) -> Made:
@@ -57,6 +58,7 @@ def make(
 
     recipe: a name of `genus recipes`; None chooses by what the source holds. budget: of the training
     (`genus.train.budget`). codec: a run whose trained codec to use again, for recipes that learn one.
+    start: a run whose model to go on from, in place of the phases before the recipe's last.
     name: of the dataset and the run; None takes the source's. Killed and called again, it goes on where it was.
     Raises `UsageError` for what was asked wrongly, `GenusError` for what failed.
 
@@ -66,13 +68,15 @@ def make(
     from genus.data.dataset import Dataset
     from genus.train.stage import train
 
-    start = time.monotonic()
+    begun = time.monotonic()
     watch = watch or Silent()
-    ready = prepared(source, recipe, budget, name, home, licence, consent, medium, settings, codec, columns, watch)
+    ready = prepared(
+        source, recipe, budget, name, home, licence, consent, medium, settings, codec, columns, start, watch
+    )
     watch.stage("train", f"recipe {ready.recipe.name}, budget {ready.budget.asked}")
     run = train(ready.recipe, Dataset.open(ready.dataset), ready.run, ready.budget, watch, confirm=confirm)
     deployed, reasons = judged(run, watch)
-    return Made(run.path, ready.dataset, run.path / "report.html", deployed, time.monotonic() - start, reasons)
+    return Made(run.path, ready.dataset, run.path / "report.html", deployed, time.monotonic() - begun, reasons)
 
 
 @final
@@ -98,18 +102,19 @@ def prepared(
     settings: Sequence[str],
     codec: str | Path | None,
     columns: dict[str, str] | None,
+    start: str | Path | None,
     watch: Watch,
 ) -> Ready:
     """The first two stages of `make`."""
     spend = parsed(budget)  # a bad budget or setting is refused before anything is read
     base = homes.home(home)
     if recipe is not None:
-        chosen_recipe(recipe, settings, codec, base)
+        chosen_recipe(recipe, settings, codec, base, start)
     sources = [source] if isinstance(source, str | Path) else list(source)
     name = checked(name or named(sources[0]))
     dataset = base / "datasets" / name
     kind = gathered(sources, dataset, licence, consent, medium, columns, watch)
-    chosen = chosen_recipe(recipe or usual_recipe(kind), settings, codec, base)
+    chosen = chosen_recipe(recipe or usual_recipe(kind), settings, codec, base, start)
     watch.stage("clean", f"{name}, as recipe {chosen.name} says")
     cleaned(dataset, chosen.clean, kind, chosen.media, watch)
     return Ready(chosen, dataset, base / "runs" / name, spend)
@@ -178,11 +183,15 @@ def judged(run: Any, watch: Watch) -> tuple[bool, tuple[str, ...]]:
     return True, ()
 
 
-def chosen_recipe(name: str, settings: Sequence[str], codec: str | Path | None, base: Path) -> Any:
-    """A recipe by its name, with settings, on the codec of a run if one is named."""
-    from genus.recipes import find, with_codec, with_settings
+def chosen_recipe(
+    name: str, settings: Sequence[str], codec: str | Path | None, base: Path, start: str | Path | None = None
+) -> Any:
+    """A recipe by its name, with settings, on the codec of a run or begun from its model if one is named."""
+    from genus.recipes import find, with_codec, with_settings, with_start
 
     found = find(name)
+    if start is not None:
+        found = with_start(found, homes.run_path(str(start), base))
     if codec is not None:
         found = with_codec(found, homes.run_path(str(codec), base))
     return with_settings(found, settings)

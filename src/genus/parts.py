@@ -29,6 +29,7 @@ ROOMS = (
     "samplers",
     "conditions",
     "data",
+    "rewards",
     "clean",
     "train",
     "validate",

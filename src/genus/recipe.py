@@ -52,6 +52,7 @@ class Phase(Part):
     source: Any_[Part]  # data.packed, data.stacked
     training: Training = Training()
     start: str | None = None  # an earlier phase: all that is built, and its weights, are taken over from it
+    adapter: Any_[Part] | None = None  # networks.lora: what is trained in place of the weights that were taken over
     share: float = Field(1.0, gt=0)  # of the recipe's budget, beside the other phases' shares
     sizing: Any_[Part] | None = None  # train.sizing: how a budget becomes size, batch and steps; None: as written
 
@@ -85,10 +86,13 @@ class Recipe(Part):
     kind: Literal["recipes.recipe"] = "recipes.recipe"
     name: str = Field(pattern=r"^[a-z][a-z0-9-]*$")
     about: str
-    family: Literal["autoregression", "diffusion", "flow", "adversarial", "autoencoding", "masked", "contrastive"]
+    family: Literal[
+        "autoregression", "diffusion", "flow", "adversarial", "autoencoding", "masked", "contrastive", "classification"
+    ]
     media: tuple[str, ...]  # what it can learn from: names of genus.media
-    prompt: str = "none"  # where a prompt goes: none, prefix, or the field of that name
+    prompt: str = "none"  # where a prompt goes: none, prefix, turn (what a user says), or a field's name
     clean: tuple[Any_[Part], ...] = ()  # rules in order; empty: the medium's usual ones
     phases: tuple[Phase, ...] = Field(min_length=1)
+    given: dict[str, str] = Field(default_factory=dict)  # phases that were trained elsewhere: name -> folder of a run
     measures: tuple[Any_[Part], ...]
     gate: Any_[Part]

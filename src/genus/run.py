@@ -156,7 +156,12 @@ class Run:
         return rows
 
     def dataset(self) -> Dataset:
-        """At the version it was trained on, of the media it learned from."""
+        """At the version it was trained on, of the media it learned from.
+
+        Raises `UsageError` if it was not trained here.
+        """
+        if self.data["path"] is None:
+            raise UsageError(f"run {self.name!r} was not trained here, so there is no data of its own to judge it with")
         return Dataset.open(Path(self.data["path"]), self.data["version"]).only(self.recipe.media)
 
     @cached_property
@@ -239,7 +244,7 @@ class Run:
         """
         model = self.model()
         model = replace(model, objective=model.objective.but(**knobs)) if knobs else model
-        cache = in_memory(model.codec, media) if media else None
+        cache = in_memory(model.codec, media, self.source) if media else None
         nats, spread = torch.zeros(len(media), dtype=torch.float64), torch.zeros(len(media), dtype=torch.float64)
         parts: list[LogProb] = []
         with torch.no_grad():
@@ -285,9 +290,10 @@ class Run:
         return predict, [items[i : i + batch] for i in range(0, len(items), batch)]
 
 
-def in_memory(codec: Codec, media: Sequence[Any]) -> Cache:
-    """Items encoded without a file: what a source can read."""
-    rows = [x.T if codec.streams else x[None] for x in codec.encode(media)]
+def in_memory(codec: Codec, media: Sequence[Any], source: SourceConfig | None = None) -> Cache:
+    """Items encoded without a file: what a source can read. source: whose way of reading it is; None: the codec's."""
+    found = codec.encode(media) if source is None else source.encode(codec, media)
+    rows = [x.T if codec.streams else x[None] for x in found]
     starts = np.cumsum([0, *(row.shape[0] for row in rows)])
     cells: Any = torch.cat(rows).numpy()
     return Cache(cells, codec.streams, [str(i) for i in range(len(rows))], starts, {})

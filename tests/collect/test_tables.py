@@ -41,7 +41,16 @@ def stream(table: pa.Table, path: Path) -> None:
         (["image", "caption", "text"], {}, {"image": "image", "caption": "caption"}),
         (["words", "more"], {"text": "words"}, {"text": "words"}),
         (["a", "b"], {"text": "a+b"}, {"text": "a+b"}),
-        (["question", "answer", "final"], {}, {"text": "question+answer"}),
+        (["question", "answer", "final"], {}, {"messages": "question+answer"}),
+        (["question", "answer"], {"text": "question+answer"}, {"text": "question+answer"}),
+        (["prompt", "messages", "text"], {}, {"messages": "messages", "caption": "prompt"}),
+        (
+            ["instruction", "input", "output", "chosen", "rejected"],
+            {},
+            {"messages": "instruction+input+chosen", "rejected": "rejected"},
+        ),
+        (["image", "messages"], {}, {"image": "image"}),
+        (["source", "target"], {}, {"text": "source+target"}),
         (["anything"], {}, {"text": "anything"}),
         (["text", "summary"], {"text": "text", "caption": "summary"}, {"text": "text", "caption": "summary"}),
     ],
@@ -133,3 +142,42 @@ def test_an_image_column_of_plain_bytes_and_its_bad_cells(fill, rows, png):
     got = rows(source)
     found = [got[f"a.parquet#{i}"]["reason"] for i in range(5)]
     assert found == [None, "empty", "empty", "unknown type", "truncated"]
+
+
+class TestConversations:
+    """Columns of messages, of what is asked and answered, of what was preferred: a text in one form."""
+
+    def told(self, fill, rows, **row):
+        source = fill({"a.jsonl": json.dumps(row) + "\n"})
+        (got,) = rows(source).values()
+        return got["content"].decode()
+
+    @pytest.mark.parametrize(
+        ("row", "text"),
+        [
+            ({"question": "2+2?", "answer": "4"}, "<|user|>\n2+2?\n<|assistant|>\n4"),
+            (
+                {"instruction": "Add.", "input": "2, 2", "output": "4", "chosen": "four", "rejected": "5"},
+                "<|user|>\nAdd.\n\n2, 2\n<|assistant|>\nfour\n<|rejected|>\n5",
+            ),
+            (
+                {
+                    "messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "ho"}],
+                    "prompt": "hi",
+                },
+                "<|user|>\nhi\n<|assistant|>\nho",
+            ),
+            (
+                {
+                    "chosen": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],
+                    "rejected": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}],
+                },
+                "<|user|>\nq\n<|assistant|>\na\n<|rejected|>\nb",
+            ),
+            ({"prompt": "q", "completion": "a", "label": True}, "<|user|>\nq\n<|assistant|>\na"),
+            ({"prompt": "q", "completion": "a", "label": False}, "<|user|>\nq\n<|rejected|>\na"),
+            ({"messages": "only a text"}, "only a text"),
+        ],
+    )
+    def test_a_row_is_a_conversation(self, fill, rows, row, text):
+        assert self.told(fill, rows, **row) == text

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -198,6 +200,154 @@ def test_knobs(live: Live) -> None:
     assert nothing.usage.completion_tokens == 0
 
 
+def test_penalties_and_biases_reach_the_sampler(live: Live) -> None:
+    asked: dict[str, Any] = {"model": "tales", "prompt": "", "max_tokens": 40, "n": 3, "seed": 4}
+    plain = [c.text for c in live.client.completions.create(**asked).choices]
+    only = live.client.completions.create(**asked, logit_bias={str(b): -100 for b in b"GnST\xf0\xe6"})
+    assert all(set(c.text) <= set("ab\n") for c in only.choices)
+    for more in ({"presence_penalty": 2.0}, {"frequency_penalty": 1.5}, {"extra_body": {"repetition_penalty": 3.0}}):
+        knobs: dict[str, Any] = {**more.get("extra_body", more)}
+        texts = [c.text for c in live.client.completions.create(**asked, **more).choices]
+        assert texts == generate(live.runs["tales"], None, 3, 4, None, {"tokens": 40, **knobs}).items != plain
+
+
+def test_logprobs_are_those_of_the_model(live: Live) -> None:
+    asked: dict[str, Any] = {"model": "tales", "prompt": "", "max_tokens": 12, "n": 2, "seed": 3, "temperature": 0.3}
+    answer = live.client.completions.create(**asked, logprobs=3)
+    for choice in answer.choices:
+        told = choice.logprobs
+        assert told is not None and told.tokens is not None and told.token_logprobs is not None
+        text = b"".join(
+            bytes.fromhex(t[6:].replace("\\x", "")) if t.startswith("bytes:") else t.encode() for t in told.tokens
+        )
+        assert text.decode(errors="ignore") == choice.text
+        assert told.top_logprobs is not None and len(told.top_logprobs[0]) == 3
+        net = live.runs["tales"].model().nets["net"]
+        said = b""
+        for t, p in zip(text, told.token_logprobs, strict=True):
+            weights = {b: math.exp(float(net.bias[b].detach())) for b in net.following(said)}
+            assert abs(p - math.log(weights[t] / sum(weights.values()))) < 1e-5
+            said += bytes([t])
+        assert told.text_offset is not None and told.text_offset[0] == 0
+    pieces = list(live.client.completions.create(**asked, logprobs=3, stream=True))
+    tokens = [
+        t for chunk in pieces for c in chunk.choices if c.index == 0 and c.logprobs for t in c.logprobs.tokens or ()
+    ]
+    assert answer.choices[0].logprobs is not None and tokens == answer.choices[0].logprobs.tokens
+
+
+def test_the_likeliest_of_several(live: Live) -> None:
+    asked: dict[str, Any] = {"model": "tales", "prompt": "Gr", "max_tokens": 12, "seed": 3, "logprobs": 0}
+    every = live.client.completions.create(**asked, n=8).choices
+    best = live.client.completions.create(**asked, n=2, best_of=8)
+
+    def mean(choice: Any) -> float:
+        return sum(choice.logprobs.token_logprobs) / max(1, len(choice.logprobs.token_logprobs))
+
+    wanted = sorted(every, key=mean, reverse=True)[:2]
+    assert [c.text for c in best.choices] == [c.text for c in wanted]
+    assert best.usage is not None and best.usage.completion_tokens > 24
+    made = generate(live.runs["tales"], "Gr", 2, 3, None, {"tokens": 12}, best_of=8).items
+    assert made == ["Gr" + c.text for c in wanted]
+
+
+def test_a_stop_string_of_generate_is_that_of_the_server(live: Live, tmp_path: Path) -> None:
+    made = generate(live.runs["tales"], "Gr", 6, 3, tmp_path, {"tokens": 40, "stop": ["🌍", "ab"]})
+    texts = [path.read_text() for path in made.files]
+    answer = live.client.completions.create(model="tales", prompt="Gr", max_tokens=40, n=6, seed=3, stop=["🌍", "ab"])
+    assert texts == ["Gr" + choice.text for choice in answer.choices]
+    assert all(reproduce(path).same for path in made.files)
+
+
+# ------------------------------------------------------------------------------------------------------------- chat
+
+
+@pytest.fixture(scope="module")
+def talker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    run = text_run(tmp_path_factory.mktemp("chat") / "talker")
+
+    def conversation(messages: Any, reply: bool = True, **more: Any) -> list[int]:
+        if any(message["role"] not in ("user", "assistant", "system") for message in messages):
+            raise UsageError("the chat template refuses this conversation: an odd role")
+        return list("".join(f"{m['role'][0]}{END_OF_TURN}{m['content']}" for m in messages).encode() + b"Gr")
+
+    codec: Any = run.model().codec
+    codec.conversation, codec.converses = conversation, True
+    live = Live([run])
+    yield live
+    live.close()
+
+
+END_OF_TURN = ":"
+
+
+def test_a_chat(talker: Live) -> None:
+    said: list[Any] = [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": [{"type": "text", "text": "Hello"}]},
+    ]
+    asked: dict[str, Any] = {"model": "talker", "messages": said, "max_completion_tokens": 30, "n": 2, "seed": 5}
+    answer = talker.client.chat.completions.create(**asked)
+    wanted = generate(talker.runs["talker"], "s:Be brief.u:HelloGr", 2, 5, None, {"tokens": 30}).items
+    assert ["s:Be brief.u:HelloGr" + (c.message.content or "") for c in answer.choices] == wanted
+    assert {c.message.role for c in answer.choices} == {"assistant"}
+    assert answer.object == "chat.completion" and answer.usage is not None
+    assert answer.usage.prompt_tokens == len("s:Be brief.u:HelloGr")
+    chunks = list(talker.client.chat.completions.create(**asked, stream=True))
+    texts = {0: "", 1: ""}
+    for chunk in chunks:
+        assert chunk.object == "chat.completion.chunk"
+        for choice in chunk.choices:
+            texts[choice.index] += choice.delta.content or ""
+    assert [texts[0], texts[1]] == [c.message.content for c in answer.choices]
+    assert chunks[0].choices[0].delta.role == "assistant"
+
+
+def test_logprobs_of_a_chat(talker: Live) -> None:
+    said: list[Any] = [{"role": "user", "content": "x"}]
+    answer = talker.client.chat.completions.create(
+        model="talker", messages=said, max_tokens=6, seed=1, logprobs=True, top_logprobs=2
+    )
+    told = answer.choices[0].logprobs
+    assert told is not None and told.content is not None
+    assert (
+        b"".join(bytes(t.bytes or ()) for t in told.content).decode(errors="ignore")
+        == answer.choices[0].message.content
+    )
+    assert all(len(t.top_logprobs) == 2 and t.logprob <= 0 for t in told.content)
+
+
+def test_what_a_chat_cannot(talker: Live, live: Live) -> None:
+    said: list[Any] = [{"role": "user", "content": "x"}]
+    for more, param, why in (
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools", "not supported"),
+        ({"top_logprobs": 2}, "top_logprobs", "needs logprobs"),
+        ({"messages": []}, "messages", "at least 1"),
+        ({"messages": [{"role": "poet", "content": "x"}]}, "messages", "odd role"),
+    ):
+        with pytest.raises(openai.BadRequestError, match=why) as caught:
+            talker.client.chat.completions.create(**{"model": "talker", "messages": said, **more})  # type: ignore[call-overload]
+        assert caught.value.param == param
+    with pytest.raises(openai.BadRequestError, match="learned no conversations; ask it at /v1/completions"):
+        live.client.chat.completions.create(model="tales", messages=said)
+
+
+# ------------------------------------------------------------------------------------------------------ constraints
+
+
+def test_texts_that_keep_to_something(live: Live) -> None:
+    pytest.importorskip("llguidance")
+    asked: dict[str, Any] = {"model": "tales", "prompt": "", "max_tokens": 200, "n": 3, "seed": 2}
+    form: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": ["ab", "STOP"]}}}
+    for choice in live.client.completions.create(**asked, extra_body={"regex": "(naïve |STEP ){3}"}).choices:
+        assert re.fullmatch("(naïve |STEP ){3}", choice.text) and choice.finish_reason == "stop"
+    with pytest.raises(openai.BadRequestError, match="cannot be read") as caught:
+        live.client.completions.create(**asked, extra_body={"regex": "(ab"})
+    assert caught.value.param == "regex"
+    with pytest.raises(openai.BadRequestError, match="keeps to one of them"):
+        live.client.completions.create(**asked, extra_body={"regex": "ab", "response_format": form})
+
+
 @pytest.mark.parametrize(
     ("change", "param", "said"),
     [
@@ -213,10 +363,14 @@ def test_knobs(live: Live) -> None:
         ({"stop": ""}, "stop", "1 to 256"),
         ({"stop": ["x"] * 17}, "stop", "at most 16"),
         ({"seed": 2**63}, "seed", "less"),
-        ({"logprobs": 3}, "logprobs", "not supported"),
+        ({"logprobs": 30}, "logprobs", "less than or equal to 20"),
+        ({"logprobs": 3, "echo": True}, "logprobs", "leave out echo or logprobs"),
+        ({"logit_bias": {"a": 1}}, "logit_bias", "integer"),
+        ({"logit_bias": {"300": 1}}, "logit_bias", "ids of this model are 0 to 256"),
+        ({"extra_body": {"typical_p": 0}}, "typical_p", "greater"),
         ({"suffix": "x"}, "suffix", "not supported"),
-        ({"presence_penalty": 1.0}, "presence_penalty", "not supported"),
-        ({"best_of": 5}, "best_of", "not supported"),
+        ({"presence_penalty": 3.0}, "presence_penalty", "less than or equal to 2"),
+        ({"n": 5, "best_of": 2}, "best_of", "fewer than n = 5"),
         ({"extra_body": {"steps": 4}}, "steps", "has no 'steps'"),
         ({"extra_body": {"top_k": 0}}, "top_k", "greater"),
     ],

@@ -2,8 +2,8 @@
 
 import torch
 
-from genus.core import Cond
-from genus.samplers.guidance import Guidance
+from genus.core import Cond, State
+from genus.samplers.guidance import Guidance, Pairs
 
 
 class Echo:
@@ -53,7 +53,33 @@ def test_only_inside_its_interval():
 
 
 def test_a_state_is_for_both_halves():
-    assert Guidance(scale=2.0)(Echo(), null).start(3, 7) == ("state", 6, 7)
+    state = Guidance(scale=2.0)(Echo(), null).start(3, 7)
+    assert state.both == ("state", 6, 7)
+
+
+def test_rows_of_a_doubled_batch_come_and_go_in_pairs():
+    class Rows(State):
+        def __init__(self, rows):
+            self.rows = list(rows)
+
+        size = 0
+        __len__ = lambda self: len(self.rows)  # noqa: E731
+
+        def rewind(self, cells):
+            self.rows = [f"{row}{n}" for row, n in zip(self.rows, cells, strict=True)]
+
+        def take(self, rows):
+            return Rows(self.rows[i] for i in rows)
+
+        def join(self, other):
+            return Rows([*self.rows, *other.rows])
+
+    one, other = Pairs(Rows(["a", "b", "a0", "b0"])), Pairs(Rows(["c", "c0"]))
+    both = one.join(other)
+    assert len(both) == 3 and both.both.rows == ["a", "b", "c", "a0", "b0", "c0"]
+    assert both.take([2, 0]).both.rows == ["c", "a", "c0", "a0"]
+    both.rewind([1, 2, 3])
+    assert both.both.rows == ["a1", "b2", "c3", "a01", "b02", "c03"]
 
 
 def test_without_a_condition_nothing_is_guided():

@@ -9,7 +9,8 @@ import torch
 from genus.core import Cond, Known, Network, Noise, Roads, Space
 from genus.errors import UsageError
 from genus.networks.transformer import TransformerConfig
-from genus.samplers.tokens import Tokens, filtered
+from genus.samplers.filters import filtered
+from genus.samplers.tokens import Tokens
 
 
 def built(space, seed=0):
@@ -154,3 +155,126 @@ def test_temperature_zero_takes_the_likeliest():
 def test_it_needs_a_vocabulary():
     with pytest.raises(UsageError, match="vocabulary"):
         Tokens()(built(Space((4,), 1)), Space((4,), 1), Cond(), Noise(0))
+
+
+# ------------------------------------------------------------------------------------- the exact filtered distribution
+
+P = [0.32, 0.26, 0.18, 0.14, 0.1]
+
+
+def reaching(order, p, mass):
+    kept, total = [], 0.0
+    for i in order:
+        kept.append(i)
+        total += p[i]
+        if total >= mass:
+            break
+    return kept
+
+
+def spelled_out(knobs, past):
+    """The next id's distribution after `past` by the definitions, one number after another."""
+    logits = [math.log(p) + 2 for p in P]  # some are positive, some negative after the shift below
+    logits = [y - 1.5 if i > 2 else y for i, y in enumerate(logits)]
+    for i, bias in knobs.get("logit_bias", {}).items():
+        logits[i] += bias
+    for i in set(past):
+        r = knobs.get("repetition_penalty", 1.0)
+        logits[i] = logits[i] / r if logits[i] > 0 else logits[i] * r
+        logits[i] -= knobs.get("presence_penalty", 0.0) + knobs.get("frequency_penalty", 0.0) * past.count(i)
+    weights = [math.exp(y / knobs.get("temperature", 1.0)) for y in logits]
+    p = [w / sum(weights) for w in weights]
+    order = sorted(range(5), key=lambda i: -p[i])
+    kept = order[: knobs.get("top_k", 5)]
+    p = [w if i in kept else 0.0 for i, w in enumerate(p)]
+    p = [w / sum(p) for w in p]
+    kept = reaching(order, p, knobs.get("top_p", 1.0)) if "top_p" in knobs else kept
+    p = [w if i in kept else 0.0 for i, w in enumerate(p)]
+    p = [w / sum(p) for w in p]
+    kept = [i for i in range(5) if p[i] >= knobs.get("min_p", 0.0) * max(p) and p[i] > 0]
+    p = [w if i in kept else 0.0 for i, w in enumerate(p)]
+    p = [w / sum(p) for w in p]
+    if "typical_p" in knobs:
+        entropy = -sum(w * math.log(w) for w in p if w)
+        near = sorted((i for i in range(5) if p[i]), key=lambda i: abs(-math.log(p[i]) - entropy))
+        kept = reaching(near, p, knobs["typical_p"])
+        p = [w if i in kept else 0.0 for i, w in enumerate(p)]
+    return [w / sum(p) for w in p]
+
+
+OPTIONS = [
+    {},
+    {"temperature": 0.7},
+    {"top_k": 3},
+    {"top_p": 0.8},
+    {"min_p": 0.4},
+    {"typical_p": 0.5},
+    {"repetition_penalty": 1.6},
+    {"presence_penalty": 0.8},
+    {"frequency_penalty": -0.7},
+    {"logit_bias": {0: -1.0, 3: 1.2}},
+    {"temperature": 1.4, "top_k": 4, "top_p": 0.9, "repetition_penalty": 1.2, "frequency_penalty": 0.3},
+]
+
+
+def chi_square(x, knobs):
+    """Of the triples [N, 3] against their exact distribution, and the degrees of freedom."""
+    count, chi2, cells = {}, 0.0, 0
+    for row in x.tolist():
+        count[tuple(row)] = count.get(tuple(row), 0) + 1
+    for triple in itertools.product(range(5), repeat=3):
+        p = math.prod(spelled_out(knobs, list(triple[:k]))[triple[k]] for k in range(3))
+        if p == 0:
+            assert triple not in count, f"{triple} cannot be drawn"
+            continue
+        chi2 += (count.get(triple, 0) - len(x) * p) ** 2 / (len(x) * p)
+        cells += 1
+    return chi2, cells - 1
+
+
+def logits_of():
+    return [math.log(p) + 2 - (1.5 if i > 2 else 0.0) for i, p in enumerate(P)]
+
+
+@pytest.mark.parametrize("guesses", [{}, {"lookup": 2, "ahead": 2}], ids=["plain", "lookup"])
+@pytest.mark.parametrize("knobs", OPTIONS, ids=str)
+def test_draws_follow_the_exact_filtered_distribution(knobs, guesses):
+    net = Fixed(Space((6,), 1, 5), logits_of())
+    n = 1500
+    draw = Tokens(tokens=3, **knobs, **guesses).but(ends=True)
+    space = Space((6,), 1, 6)  # an end mark that has no logit of its own
+    net.logits = torch.tensor([*logits_of(), -math.inf])
+    x = draw(net, space, Cond(), Noise(11, tuple(range(n))))[:, 0]
+    chi2, freedom = chi_square(x, knobs)
+    assert chi2 < freedom + 4 * math.sqrt(2 * freedom) + 6, (chi2, freedom)
+
+
+def test_the_test_above_sees_a_wrong_distribution():
+    net = Fixed(Space((6,), 1, 6), torch.tensor([*logits_of(), -math.inf]))
+    x = Tokens(tokens=3)(net, net.space, Cond(), Noise(11, tuple(range(1500))))[:, 0]
+    for knobs in OPTIONS[1:]:
+        try:
+            chi2, freedom = chi_square(x, knobs)
+        except AssertionError:
+            continue
+        assert chi2 > freedom + 4 * math.sqrt(2 * freedom) + 6, knobs
+
+
+def test_penalties_bind_greedy_draws_too():
+    net = Fixed(Space((8,), 1, 4), [3.0, 2.9, 2.8, -9.0])
+    x = Tokens(tokens=6, temperature=0, presence_penalty=0.5)(net, net.space, Cond(), Noise(0))[0, 0].tolist()
+    assert x[:3] == [0, 1, 2] and x[3] == 0
+    with pytest.raises(UsageError, match="logit_bias = 9: ids of this model are 0 to 3"):
+        Tokens(logit_bias={9: 1.0})(net, net.space, Cond(), Noise(0))
+
+
+def test_every_option_leaves_a_sample_alone_what_it_is_among_many():
+    space = Space((12,), 1, 7)
+    net = built(space)
+    for knobs in OPTIONS:
+        knobs = {k: {a: b for a, b in v.items() if a < 7} if k == "logit_bias" else v for k, v in knobs.items()}
+        draw = Tokens(**knobs)
+        many = draw(net, space, Cond(), Noise(5, tuple(range(64))))
+        for i in (0, 63):
+            alone = draw(net, space, Cond(), Noise(5, (i,)))[0]
+            assert torch.equal(alone, many[i][:, : alone.shape[1]])

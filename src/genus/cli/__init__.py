@@ -3,8 +3,8 @@
 Everything heavy is imported inside a verb, so that `genus --help` answers at once. Results go to standard output
 (`--json`: one object), progress and errors to standard error.
 
-    whole, stages, uses, looks      the verbs
-    options  work  lines  ends      what they share: what is asked, how it is done, what is printed, how it ends
+    whole, stages, uses, weights, looks      the verbs
+    options  work  lines  ends        what they share: what is asked, how it is done, what is printed, how it ends
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import typer
 
-from genus.cli import ends, looks, stages, uses, whole
+from genus.cli import ends, looks, stages, uses, weights, whole
 
 app = typer.Typer(
     name="genus",
@@ -38,13 +38,16 @@ VERBS = (
     uses.score,
     uses.anomalies,
     uses.serve,
+    uses.chat,
     uses.reproduce,
+    weights.import_,
+    weights.export,
     looks.recipes,
     looks.info,
     looks.doctor,
 )
 for verb in VERBS:
-    app.command()(verb)
+    app.command(verb.__name__.rstrip("_"))(verb)
 
 
 def main() -> NoReturn:

@@ -64,6 +64,19 @@ def scored(said: dict[str, Any]) -> list[str]:
     return [*lines, said["says"]]
 
 
+def exported(said: dict[str, Any]) -> list[str]:
+    """An export and how it compares with its run."""
+    p = said["parity"]
+    lines = [
+        f"wrote   {said['path']}  ({said['format']}, {said['type']}, {said['bytes'] / 2**20:.1f} MiB)",
+        f"logits  differ by {p['logits']:.3g} at most (their standard deviation: {p['spread']:.3g})",
+        f"text    perplexity {p['export_perplexity']:.4f}, of the run {p['perplexity']:.4f}",
+        f"greedy  {p['greedy']} of {p['of']} tokens the same{', ties ' + str(p['ties']) if p['ties'] else ''}",
+        "same    tokens, template, end marks",
+    ]
+    return [*lines, *(f"note    {line}" for line in said["lost"])]
+
+
 def odd(said: dict[str, Any]) -> list[str]:
     """Anomalies: what share of usual items is less odd than each file, how well each score tells, what to know."""
     names = list(said["auroc"])

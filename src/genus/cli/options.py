@@ -26,6 +26,7 @@ Column = Annotated[list[str] | None, typer.Option(help="For tables: role=name, e
 Settings = Annotated[list[str] | None, typer.Option("--set", help="part.field=value, e.g. training.rate=0.002.")]
 RecipeName = Annotated[str | None, typer.Option("--recipe", help="See: genus recipes (default: by the medium).")]
 CodecOf = Annotated[str | None, typer.Option("--codec", help="A run whose trained codec to use again.")]
+StartOf = Annotated[str | None, typer.Option("--from", help="A run whose model to go on from: fine-tuning.")]
 Budget = Annotated[str, typer.Option(help="Of the training: 90s, 10m, 1h, 2kWh or '5000 steps'.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.")]
 DatasetName = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's name or folder.")]
@@ -60,6 +61,28 @@ def assigned(pairs: list[str] | None) -> dict[str, Any]:
         except ValueError:
             found[name] = text
     return found
+
+
+def told(text: str | None) -> str | None:
+    """A text, or with @ in front what the file of that name holds. Raises `UsageError` if it cannot be read."""
+    if text is None or not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{text[1:]} cannot be read: {error}") from error
+
+
+def biases(pairs: Sequence[str] | None) -> dict[int, float] | None:
+    """['65=-2'] as {65: -2.0}."""
+    found = {}
+    for pair in pairs or ():
+        try:
+            name, value = pair.split("=")
+            found[int(name)] = float(value)
+        except ValueError:
+            raise UsageError(f"--logit-bias {pair!r} is not understood; write ID=BIAS, e.g. 65=-2") from None
+    return found or None
 
 
 def origin(

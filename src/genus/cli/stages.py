@@ -22,6 +22,7 @@ from genus.cli.options import (
     RunName,
     Settings,
     Sources,
+    StartOf,
     Yes,
     columns,
 )
@@ -106,6 +107,7 @@ def train(
     name: Name = None,
     set_: Settings = None,
     codec: CodecOf = None,
+    from_: StartOf = None,
     yes: Yes = False,
     dry_run: Annotated[bool, typer.Option(help="Print size, memory, time and energy; train nothing.")] = False,
     home: Home = None,
@@ -114,6 +116,8 @@ def train(
     """A recipe on a dataset within a budget. The same command again resumes.
 
     Example: genus train letters --recipe gpt --budget 30m
+
+    Example: genus train chats --recipe sft --from letters
     """
     from genus import home as homes
     from genus.data.dataset import Dataset
@@ -124,7 +128,7 @@ def train(
     spend = parsed(budget)
     base = homes.home(home)
     path = homes.dataset_path(dataset, base)
-    chosen = chosen_recipe(recipe or usual_recipe(largest(path)), set_ or (), codec, base)
+    chosen = chosen_recipe(recipe or usual_recipe(largest(path)), set_ or (), codec, base, from_)
     data = Dataset.open(path)
     if dry_run:
         said = watched(lambda watch: forecast(chosen, path, spend, watch), json)

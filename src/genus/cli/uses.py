@@ -1,14 +1,15 @@
-"""Verbs that put a run to use: generate, score, anomalies, serve, reproduce."""
+"""Verbs that put a run to use: generate, score, anomalies, serve, chat, reproduce."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from genus.cli.lines import odd, scored, show
-from genus.cli.options import Files, Home, Json, Looks, RunName, assigned, origin
+from genus.cli.options import Files, Home, Json, Looks, RunName, assigned, biases, origin, told
 from genus.cli.work import opened, watched
 
 
@@ -26,6 +27,20 @@ def generate(
     temperature: Annotated[float | None, typer.Option(help="0 is greedy.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Keep the likeliest that sum to this.")] = None,
     top_k: Annotated[int | None, typer.Option(help="Keep so many of the likeliest.")] = None,
+    min_p: Annotated[float | None, typer.Option(help="Keep those so likely beside the likeliest.")] = None,
+    typical_p: Annotated[float | None, typer.Option(help="Keep the most typical that sum to this.")] = None,
+    repetition_penalty: Annotated[float | None, typer.Option(help="Above 1: less of what is there already.")] = None,
+    presence_penalty: Annotated[float | None, typer.Option(help="Off the logit of what was drawn.")] = None,
+    frequency_penalty: Annotated[float | None, typer.Option(help="The same, for each time it was.")] = None,
+    logit_bias: Annotated[list[str] | None, typer.Option(metavar="ID=B", help="Added to an id. Repeatable.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="End a text before this. May be repeated.")] = None,
+    schema: Annotated[str | None, typer.Option(help="A JSON schema, or @FILE with one, that texts keep to.")] = None,
+    regex: Annotated[str | None, typer.Option(help="A regular expression that texts keep to.")] = None,
+    grammar: Annotated[str | None, typer.Option(help="A grammar in Lark's notation, or @FILE with one.")] = None,
+    best_of: Annotated[int | None, typer.Option(help="Draw so many texts, keep the -n likeliest.")] = None,
+    draft: Annotated[str | None, typer.Option(help="A smaller run that guesses: faster, the same texts.")] = None,
+    lookup: Annotated[int | None, typer.Option(help="Guess by the last so many ids: faster, the same texts.")] = None,
+    ahead: Annotated[int | None, typer.Option(help="How many ids are guessed at once.")] = None,
     guidance: Annotated[float | None, typer.Option(help="How strongly the condition pulls; 1 is none.")] = None,
     classifier: Annotated[float | None, typer.Option(help="How strongly a classifier pulls; 0 is none.")] = None,
     image: Annotated[Path | None, typer.Option(help="A picture to start from.")] = None,
@@ -40,13 +55,19 @@ def generate(
     plus: Annotated[list[Path] | None, typer.Option(help="With --from: added; the mean, if repeated.")] = None,
     minus: Annotated[list[Path] | None, typer.Option(help="With --from: taken away; the mean, if repeated.")] = None,
     truncation: Annotated[float | None, typer.Option(help="What is kept of a style's own; 1 is all.")] = None,
-    precision: Annotated[str | None, typer.Option(help="bf16 or fp32; else the one it was trained in.")] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="bf16, fp32, or for decoders int8, int4; else that of its training.")
+    ] = None,
     home: Home = None,
     json: Json = False,
 ) -> None:
     """Samples of a run. Every file gets a manifest beside it, from which `genus reproduce` can make it again.
 
     Example: genus generate letters "Dear " -n 3 --temperature 0.8
+
+    Example: genus generate letters "Dear " --schema @letter.json --stop "Yours"
+
+    Example: genus generate letters "Dear " --draft letters-small --ahead 6
 
     Example: genus generate digits --between 3.png 8.png -n 8 -o strip/
 
@@ -56,13 +77,23 @@ def generate(
 
     asked = {"steps": steps, "tokens": tokens, "temperature": temperature, "top_p": top_p, "top_k": top_k}
     pulls = {"guidance": guidance, "classifier": classifier, "strength": strength, "truncation": truncation}
-    knobs = {k: v for k, v in {**asked, **pulls, "precision": precision}.items() if v is not None}
+    filters = {"min_p": min_p, "typical_p": typical_p, "repetition_penalty": repetition_penalty}
+    penalties = {
+        "presence_penalty": presence_penalty,
+        "frequency_penalty": frequency_penalty,
+        "logit_bias": biases(logit_bias),
+    }
+    keeps = {"stop": stop or None, "schema": told(schema), "regex": regex, "grammar": told(grammar)}
+    ways = {"lookup": lookup, "ahead": ahead, "precision": precision}
+    every = {**asked, **filters, **penalties, **keeps, **pulls, **ways}
+    knobs = {k: v for k, v in every.items() if v is not None}
     start = origin(image, mask, strength, between, from_, plus or (), minus or (), n, first)
     found = opened(run, home)
 
     def go(watch: Any) -> Any:
         watch.stage("generate", found.name)
-        return run_generate(found, prompt, n, seed, out, knobs, first, start, progress=watch.tick)
+        guesses = None if draft is None else opened(draft, home)
+        return run_generate(found, prompt, n, seed, out, knobs, first, start, watch.tick, guesses, best_of)
 
     made = watched(go, json)
     if json:
@@ -136,12 +167,15 @@ def serve(
     port: Annotated[int, typer.Option(help="0: any free one.")] = 8000,
     api_key: Annotated[str | None, typer.Option(envvar="GENUS_API_KEY", help="Ask for this bearer token.")] = None,
     force: Annotated[bool, typer.Option(help="Serve runs that did not pass their gate.")] = False,
+    draft: Annotated[str | None, typer.Option(help="A smaller run that guesses for all texts.")] = None,
     home: Home = None,
     json: Json = False,
 ) -> None:
-    """OpenAI-compatible endpoints: /v1/models, /v1/completions, /v1/images/generations.
+    """OpenAI-compatible endpoints: /v1/models, /v1/completions, /v1/chat/completions, /v1/images/generations.
 
     Example: genus serve letters --port 8000
+
+    Example: genus serve letters --draft letters-small
     """
     from genus.deploy import serve as run_serve
 
@@ -152,7 +186,43 @@ def serve(
             f"serving at {address}", flush=True
         )
 
-    run_serve(found, host, port, not force, api_key=api_key, ready=ready)
+    guesses = None if draft is None else opened(draft, home)
+    run_serve(found, host, port, not force, api_key=api_key, ready=ready, draft=guesses)
+
+
+def chat(
+    run: RunName,
+    system: Annotated[str | None, typer.Option(help="What the model is told before the first turn.")] = None,
+    seed: Annotated[int, typer.Option(help="Turn t of a seed is its sample t.")] = 0,
+    tokens: Annotated[int, typer.Option(help="At most so many new ones a turn.")] = 512,
+    temperature: Annotated[float | None, typer.Option(help="0 is greedy.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Keep the likeliest that sum to this.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="End a turn before this. May be repeated.")] = None,
+    precision: Annotated[str | None, typer.Option(help="bf16, fp32, or for decoders int8, int4.")] = None,
+    home: Home = None,
+) -> None:
+    """Talk with a run, a line a turn, until the end of the input (Ctrl-D).
+
+    A run without a chat template goes on with the text so far instead.
+
+    Example: genus chat smol --system "Answer in one sentence." --precision int4
+    """
+    from genus.deploy.chat import Chat
+
+    said = {"temperature": temperature, "top_p": top_p, "stop": stop or None, "precision": precision}
+    knobs = {"tokens": tokens} | {k: v for k, v in said.items() if v is not None}
+    talk = Chat(opened(run, home).model(), seed, knobs)
+    if system is not None:
+        talk.said.append({"role": "system", "content": system})
+    prompt = "> " if sys.stdin.isatty() else ""
+    while True:
+        try:
+            line = input(prompt)
+        except EOFError:
+            return
+        for piece in talk.tell(line):
+            print(piece, end="", flush=True)
+        print(flush=True)
 
 
 def reproduce(

@@ -20,6 +20,7 @@ from genus.cli.options import (
     RecipeName,
     Settings,
     Sources,
+    StartOf,
     Yes,
     columns,
 )
@@ -37,6 +38,7 @@ def make(
     column: Column = None,
     set_: Settings = None,
     codec: CodecOf = None,
+    from_: StartOf = None,
     yes: Yes = False,
     dry_run: Annotated[bool, typer.Option(help="Collect, clean and forecast; train nothing.")] = False,
     home: Home = None,
@@ -45,6 +47,8 @@ def make(
     """All five stages: collect, clean, train, validate, deploy.
 
     Example: genus make photos/ --budget 20m --licence CC-BY-4.0
+
+    Example: genus make chats.jsonl --recipe sft --from tales --budget 10m
     """
     from genus.make import forecast, prepared
     from genus.make import make as run_make
@@ -52,7 +56,8 @@ def make(
     sources, settings, roles = [str(s) for s in source], set_ or (), columns(column)
 
     def plan(watch: Any) -> dict[str, Any]:
-        ready = prepared(sources, recipe, budget, name, home, licence, consent, medium, settings, codec, roles, watch)
+        asked = (recipe, budget, name, home, licence, consent, medium, settings, codec, roles, from_)
+        ready = prepared(sources, *asked, watch)
         return forecast(ready.recipe, ready.dataset, ready.budget, watch)
 
     def go(watch: Any) -> Any:
@@ -68,6 +73,7 @@ def make(
             settings=settings,
             codec=codec,
             columns=roles,
+            start=from_,
             watch=watch,
             confirm=asking(yes or json),
         )

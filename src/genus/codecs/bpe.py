@@ -11,7 +11,7 @@ from pydantic import Field
 from torch import Tensor
 
 from genus import files
-from genus.bytepairs import BytePairs, learned
+from genus.bytepairs import BytePairs, learned, spelled
 from genus.codecs.ending import until_end
 from genus.core import Codec, CodecConfig, Space
 from genus.errors import GenusError
@@ -27,6 +27,11 @@ class Bpe:
     def __init__(self, pairs: BytePairs) -> None:
         self.pairs, self.definition, self.end = pairs, pairs.definition, pairs.end
         self.space = Space((0,), 1, self.end + 1)
+
+    @property
+    def spelling(self) -> list[bytes]:
+        """See `Spelled`."""
+        return spelled(self.pairs.tokenizer, self.space.vocab or 0, self.space.stops)
 
     def encode(self, media: Sequence[Any]) -> list[Tensor]:
         """Each text as int32 [1, T + 1], the end mark last. The end mark's own spelling in a text is only text."""

@@ -22,6 +22,11 @@ class Bytes:
     streams = True
     coded = False
 
+    @property
+    def spelling(self) -> list[bytes]:
+        """Each byte itself."""
+        return [*(bytes([i]) for i in range(256)), b""]
+
     def encode(self, media: Sequence[Any]) -> list[Tensor]:
         """Each text as int16 [1, bytes + 1]."""
         return [torch.from_numpy(_ids(text))[None] for text in media]

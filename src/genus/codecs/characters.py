@@ -35,6 +35,11 @@ class Characters:
         self._ids = np.full(0x110000, -1, np.int32)
         self._ids[[ord(c) for c in alphabet]] = np.arange(16, 16 + len(alphabet))
 
+    @property
+    def spelling(self) -> list[bytes]:
+        """Characters in UTF-8; half bytes are nothing by themselves."""
+        return [*[b""] * 16, *(c.encode() for c in self.alphabet), b""]
+
     def encode(self, media: Sequence[Any]) -> list[Tensor]:
         """Each text as int32 [1, T + 1], the end mark last."""
         return [self._encode(text) for text in media]

@@ -12,10 +12,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
+from genus import dialogue
 from genus.collect import archives, cut, licences, limits, optouts, sidecars, tables, walk
 from genus.collect.limits import USUAL, Bad, Limits
 from genus.collect.sidecars import NOTHING, Said
 from genus.collect.walk import File, readable
+from genus.dialogue import Message
 from genus.media import HEAD, Damaged, sniff, text
 
 
@@ -290,6 +292,8 @@ def _row(place: Place, at: str, values: Mapping[str, Any], roles: Mapping[str, s
                 raise Bad(
                     limits.UNKNOWN if content else limits.EMPTY, f"column {roles['image']} begins with {content[:8]!r}"
                 )
+        elif "messages" in roles and "text" not in roles:
+            medium, content = "text", _messages_cell(values, roles)
         else:
             content = _text_cell([values.get(column) for column in roles["text"].split("+")])
             name = values.get(roles["name"]) if "name" in roles else None
@@ -322,3 +326,30 @@ def _text_cell(values: Sequence[Any]) -> bytes:
         return "\n\n".join(texts).encode("utf-8", "surrogateescape")
     except UnicodeEncodeError as error:
         raise Bad(limits.ENCODING, f"half a surrogate pair at character {error.start}") from None
+
+
+def _messages_cell(values: Mapping[str, Any], roles: Mapping[str, str]) -> bytes:
+    """A conversation as text: a list of messages, or what is asked in all columns but the last and answered in that.
+
+    A text that is no list stays a text. An answer whose label is false was judged bad.
+    """
+    *asked, last = roles["messages"].split("+")
+    before = dialogue.listed(values.get(asked[0])) if asked else ()
+    if asked and not before:
+        question = _text_cell([values.get(column) for column in asked]).decode("utf-8", "surrogateescape")
+        before = (Message("user", question),)
+    bad = isinstance(values.get(roles.get("label", "")), bool) and not values[roles["label"]]
+    said = _said(values.get(last), "rejected" if bad else "assistant")
+    if not said:
+        return _text_cell([values.get(column) for column in (*asked, last)])
+    if not before and said[0].role in ("assistant", "rejected") and len(said) == 1:
+        return _text_cell([values.get(last)])
+    worse = _said(values.get(roles.get("rejected", "")), "assistant")
+    messages = (*before, *said, *([Message("rejected", worse[-1].text)] if worse else ()))
+    return _text_cell([dialogue.written(messages)])
+
+
+def _said(value: Any, role: str) -> tuple[Message, ...]:
+    """A list of messages, or a text as one of them; none where there is neither."""
+    listed = dialogue.listed(value)
+    return listed or ((Message(role, value),) if isinstance(value, str) and value.strip() else ())

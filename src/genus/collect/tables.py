@@ -22,25 +22,32 @@ from genus.media import Damaged, text
 #: Roles a column may have, and the names by which it is known, best first.
 ROLES: dict[str, tuple[str, ...]] = {
     "image": ("image", "img", "picture", "photo", "image_bytes", "jpg", "png", "webp"),
+    "messages": ("messages", "conversations", "conversation", "dialogue", "dialog"),
     "text": ("text", "content", "code", "body", "document", "article", "story", "passage", "sentence", "abstract"),
     "caption": ("caption", "description", "alt", "alt_text", "prompt", "title"),
     "label": ("label", "class", "category", "labels"),
     "licence": ("licence", "license", "spdx"),
     "consent": ("consent",),
+    "rejected": ("rejected",),
     "split": ("split",),
     "name": ("file_name", "filename", "path", "name"),
 }
-#: Columns that are a text together, where none is by itself: a question and its answer.
-TOGETHER = (
+#: Columns that are a text together, where none is by itself.
+TOGETHER = (("prompt", "canonical_solution"), ("source", "target"))
+#: Columns that are a conversation together: what is asked, and at last the answer.
+ASKED = (
+    ("instruction", "input", "chosen"),
+    ("instruction", "chosen"),
+    ("prompt", "chosen"),
+    ("question", "chosen"),
+    ("chosen",),
     ("question", "answer"),
     ("question", "response"),
     ("prompt", "completion"),
     ("prompt", "response"),
-    ("prompt", "canonical_solution"),
     ("instruction", "input", "output"),
     ("instruction", "output"),
     ("instruction", "response"),
-    ("source", "target"),
 )
 
 
@@ -213,7 +220,7 @@ def class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
 
 
 def roles(columns: list[str], named: Mapping[str, str]) -> dict[str, str]:
-    """Role -> column (several joined by `+` for text). Raises `Bad`("no content column") that says what there is.
+    """Role -> column (several joined by `+`). Raises `Bad`("no content column") that says what there is.
 
     named: what the user said, by role; every other role goes to the first of its usual names that the table has.
     """
@@ -233,15 +240,20 @@ def roles(columns: list[str], named: Mapping[str, str]) -> dict[str, str]:
             match = next((lower[n] for n in usual if n in lower and lower[n] not in taken), None)
             if match is not None:
                 found[role] = match
+    if "image" in found:
+        found = {role: column for role, column in found.items() if role not in ("messages", "rejected")}
     if "image" in found and "text" in found and "text" not in named:
         # Beside a picture, a text is what is said of it.
         found.setdefault("caption", found["text"])
         del found["text"]
-    if "image" not in found and "text" not in found:
-        together = next((some for some in TOGETHER if all(part in lower for part in some)), None)
-        if together is not None:
-            found = {role: column for role, column in found.items() if column.lower() not in together}
-            return {**found, "text": "+".join(lower[part] for part in together)}
+    if "messages" in found and "text" not in named:
+        found.pop("text", None)
+    if not {"image", "text", "messages"} & set(found):
+        for role, sets in (("messages", ASKED), ("text", TOGETHER)):
+            together = next((some for some in sets if all(part in lower for part in some)), None)
+            if together is not None:
+                found = {other: column for other, column in found.items() if column.lower() not in together}
+                return {**found, role: "+".join(lower[part] for part in together)}
         if len(columns) == 1:
             return {"text": columns[0]}
         raise Bad(limits.COLUMNS, f"columns: {', '.join(columns)}; name one with: --columns text=NAME")

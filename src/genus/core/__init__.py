@@ -12,7 +12,7 @@ nothing below asks whether it holds a sequence or a picture.
     noise        every random draw, addressed by (key, sample, draw)
 
 words: Space, Cond, Batch ...; noise; contracts: what parts promise; model: the whole. Imports nothing of ours but the
-torch-free roots (errors, parts); knows no family, medium or stage.
+torch-free roots (errors, parts, dialogue); knows no family, medium or stage.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from genus.core.contracts import (
     CodecConfig,
     Conditioner,
     ConditionerConfig,
+    Conversing,
     Draws,
     Embedder,
+    Judge,
     LogProb,
     Metrics,
     Nets,
@@ -35,13 +37,15 @@ from genus.core.contracts import (
     Predictor,
     Sampler,
     Source,
+    Spelled,
     State,
     Turn,
     Wrap,
+    conversed,
 )
 from genus.core.model import Model, Precision
 from genus.core.noise import Noise
-from genus.core.words import Batch, Cond, Known, Roads, Space
+from genus.core.words import Batch, Cond, Known, Roads, Rule, Space
 
 __all__ = [
     "Batch",
@@ -52,8 +56,10 @@ __all__ = [
     "Cond",
     "Conditioner",
     "ConditionerConfig",
+    "Conversing",
     "Draws",
     "Embedder",
+    "Judge",
     "Known",
     "LogProb",
     "Metrics",
@@ -66,10 +72,13 @@ __all__ = [
     "Precision",
     "Predictor",
     "Roads",
+    "Rule",
     "Sampler",
     "Source",
     "Space",
+    "Spelled",
     "State",
     "Turn",
     "Wrap",
+    "conversed",
 ]

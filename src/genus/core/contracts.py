@@ -6,15 +6,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, Self, final, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, final, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from genus.core.noise import Noise
 from genus.core.words import Batch, Cond, Known, Roads, Space
+from genus.dialogue import Message
+from genus.dialogue import pieces as pieces_of
 from genus.errors import NoLikelihood, UsageError
 from genus.parts import Part
+
+if TYPE_CHECKING:
+    from genus.core.model import Model
 
 
 @runtime_checkable
@@ -56,6 +61,61 @@ class Borrowing(Part, ABC):
     def borrowed(self) -> Mapping[str, Path]:
         """The folders of those that a run is to keep copies of, so that it is whole by itself."""
         return {}
+
+
+@runtime_checkable
+class Spelled(Protocol):
+    """A codec whose ids each stand for bytes of text."""
+
+    @property
+    def spelling(self) -> Sequence[bytes]:
+        """Of every id of the space; empty for end marks and others that are no text by themselves."""
+
+
+@runtime_checkable
+class Conversing(Protocol):
+    """A codec that may know how the model was taught to read a conversation (`converses`)."""
+
+    @property
+    def converses(self) -> bool: ...
+
+    def conversation(self, messages: Sequence[Mapping[str, Any]], reply: bool = True, **more: Any) -> list[int]:
+        """{"role", "content"} each -> ids, with what begins an answer. Raises `UsageError` if it has no template."""
+
+
+def conversed(codec: Codec, messages: Sequence[Message], answer: bool = False) -> tuple[Tensor, Tensor]:
+    """Ids [C, T] of a conversation as `encode` gives them, and [T] bool: what the assistant says, end marks included.
+
+    answer: one is asked for, so the ids end where it begins. By the codec's own template where it has one; else as
+    `dialogue.pieces` says, each piece encoded by itself, so that no id lies on both sides of what counts. Raises
+    `UsageError` for a template that writes earlier turns anew when later ones come.
+    """
+    if isinstance(codec, Conversing) and codec.converses:
+        return _templated(codec, codec.space.stops, messages, answer)
+    pieces = pieces_of(messages, answer)
+    rows = codec.encode([text for text, _ in pieces])
+    parts = [x if said else x[:, :-1] for x, (_, said) in zip(rows, pieces, strict=True)]
+    marks = [torch.full((x.shape[1],), said) for x, (_, said) in zip(parts, pieces, strict=True)]
+    return torch.cat(parts, dim=1), torch.cat(marks)
+
+
+def _templated(
+    codec: Conversing, stops: Sequence[int], messages: Sequence[Message], answer: bool
+) -> tuple[Tensor, Tensor]:
+    told = [{"role": role, "content": text} for role, text in messages]
+    ids = codec.conversation(told, reply=answer)
+    said = torch.zeros(len(ids), dtype=torch.bool)
+    for i, message in enumerate(messages):
+        if message.role == "assistant":
+            before, after = codec.conversation(told[:i]), codec.conversation(told[: i + 1], reply=False)
+            if after[: len(before)] != before or ids[: len(after)] != after:
+                raise UsageError(
+                    "the template of this model writes earlier turns anew when later ones come, so what an assistant "
+                    "says cannot be told apart; use conversations of one answer, or a model with a plainer template"
+                )
+            ends = [at for at in range(len(before), len(after)) if after[at] in stops]
+            said[len(before) : (ends[0] + 1 if ends else len(after))] = True
+    return torch.tensor([ids], dtype=torch.int32), said
 
 
 class CodecConfig(Borrowing):
@@ -145,8 +205,44 @@ class Choices(Protocol):
         """All values in order, as one batch."""
 
 
-class State(ABC):  # noqa: B024  (opaque: it has no method that a sampler may call)
-    """What a predictor remembers of the cells it has seen (a KV cache). Opaque to samplers."""
+@runtime_checkable
+class Judge(Protocol):
+    """A predictor that says what an answer is worth."""
+
+    def worth(self, x: Tensor, said: Tensor) -> Tensor:
+        """[B] of x [B, 1, T] whose answer is where `said` is true, the mark that ends it included."""
+
+
+class State(ABC):
+    """What a predictor remembers of the cells it has read (a KV cache): a row a sample, each at a cell of its own.
+
+    So rows may be given padding behind what is theirs and then be rewound, guesses may be read and taken back, and
+    samples may come and go. Rows that have read nothing yet stand only beside others of their kind.
+    wanted: the next call need say no more than its last so many cells; None: all of them.
+    """
+
+    wanted: int | None = None
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Rows."""
+
+    @property
+    @abstractmethod
+    def size(self) -> int:
+        """Bytes in use."""
+
+    @abstractmethod
+    def rewind(self, cells: Sequence[int]) -> None:
+        """Row i forgets all but the first cells[i] cells that it has read (the begin mark is one of them)."""
+
+    @abstractmethod
+    def take(self, rows: Sequence[int]) -> State:
+        """A copy of these rows, in this order; one may be named more than once."""
+
+    @abstractmethod
+    def join(self, other: State) -> State:
+        """A copy of both, these rows first. other: of the same predictor."""
 
 
 class Network(nn.Module, ABC):
@@ -168,6 +264,10 @@ class Network(nn.Module, ABC):
     def start(self, batch: int, cells: int) -> State | None:
         """A fresh state for `cells` cells along the first axis, or None: this network keeps none."""
         return None
+
+    def packed(self, bits: int) -> Network:
+        """The same network to draw with, its weights in so many bits (4 or 8). Raises `UsageError` if it has none."""
+        raise UsageError(f"{type(self).__name__} has no weights of {bits} bits; choose the precision bf16 or fp32")
 
 
 class NetworkConfig(Part, ABC):
@@ -270,6 +370,10 @@ class Objective(Part, ABC):
         """This objective at a part of the run, 0 .. 1, for its `draws`; few change on the way. Held-out loss: at 1."""
         return self
 
+    def number(self, batch: Batch) -> int:
+        """How many the loss of a batch is a mean over; the loop weighs micro-batches by it, so 2 x 4 equals 8."""
+        return batch.cells
+
     @abstractmethod
     def draws(self, nets: Nets, batch: Batch, turn: str, noise: Noise) -> Draws:
         """All the randomness that `loss` will use, so that `loss` itself is a pure function and may be compiled.
@@ -358,4 +462,11 @@ class Source(ABC):
 
     @abstractmethod
     def batch(self, step: int) -> Batch:
-        """The batch of this step: a function of (data, seed, step), so resuming needs no state."""
+        """The batch of this step: a function of (data, seed, step), so resuming needs no state.
+
+        Of a source that is told a model, it is also a function of that model's weights as they stand at this step.
+        """
+
+    def of(self, model: Model) -> Source:
+        """Told the model that is being trained, whose weights move; most do not ask."""
+        return self

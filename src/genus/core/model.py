@@ -11,12 +11,13 @@ from typing import Any, Literal, final, get_args
 import torch
 from torch import Tensor, nn
 
-from genus.core.contracts import Codec, Conditioner, LogProb, Network, Objective, Predictor, Sampler, Wrap
+from genus import dialogue
+from genus.core.contracts import Codec, Conditioner, LogProb, Network, Objective, Predictor, Sampler, Wrap, conversed
 from genus.core.noise import Noise
 from genus.core.words import Batch, Cond, Known, Space
 from genus.errors import NoLikelihood, UsageError
 
-Precision = Literal["bf16", "fp32"]
+Precision = Literal["bf16", "fp32", "int8", "int4"]
 
 
 @final
@@ -35,7 +36,7 @@ class Model:
     objective: Objective
     sampler: Sampler
     wraps: tuple[Wrap, ...] = ()
-    prompt: Literal["none", "prefix"] | str = "none"  # where a prompt goes: the first cells, or the field of that name
+    prompt: Literal["none", "prefix", "turn"] | str = "none"  # where one goes: the first cells, what is asked, a field
     precision: Precision = "fp32"
 
     @property
@@ -77,13 +78,25 @@ class Model:
         nets = self.nets.items()
         return nn.ModuleDict({k: net if isinstance(net, Conditioner) else halved(net) for k, net in nets})
 
+    @cached_property
+    def _packed(self) -> dict[int, nn.ModuleDict]:
+        return {}
+
     def drawing(self, precision: Precision | None = None) -> nn.ModuleDict:
         """The nets that draw: in `precision`, else in the model's own, where its sampler gains by it.
 
-        Those in bf16 are a copy, made once: weights that change later do not reach it. Conditioners stay as they are.
+        Those of fewer bits are copies, each made once: weights that change later do not reach them. Conditioners stay
+        as they are.
         """
         if precision is not None and precision not in get_args(Precision):
             raise UsageError(f"precision = {precision!r}; choose one of {', '.join(get_args(Precision))}")
+        if precision in ("int8", "int4"):
+            bits = int(precision[3:])
+            if bits not in self._packed:
+                nets = self.nets.items()
+                some = {k: net.packed(bits) if isinstance(net, Network) else net for k, net in nets}
+                self._packed[bits] = nn.ModuleDict(some)
+            return self._packed[bits]
         own = self.precision if self.sampler.wide else "fp32"
         return self._half if (precision or own) == "bf16" else self.nets
 
@@ -118,11 +131,18 @@ class Model:
         return told or any(self.prompt in wrap.reads for wrap in self.wraps)
 
     def ask(self, prompt: str | None, batch: int) -> tuple[dict[str, list[Any]], Known | None]:
-        """A prompt as (fields, known cells) for `batch` samples. Raises `UsageError` if the model takes none."""
+        """A prompt as (fields, known cells) for `batch` samples. Raises `UsageError` if the model takes none.
+
+        Where it is a turn, it is what the user says, or a whole conversation as text (`genus.dialogue`).
+        """
         if prompt is None:
             return {}, None
         if self.prompt == "none":
             raise UsageError(f"this model takes no prompt (given: {prompt!r}); leave it out")
+        if self.prompt == "turn":
+            x, _ = conversed(self.codec, dialogue.read(prompt) or (dialogue.Message("user", prompt),), answer=True)
+            x = self.codec.lift(x)[None].expand(batch, *x.shape)
+            return {}, Known(x, torch.ones_like(x, dtype=torch.bool))
         if self.prompt != "prefix":
             if not self.takes:
                 raise UsageError(
@@ -166,10 +186,18 @@ class Model:
         self, noise: Noise, fields: Mapping[str, Sequence[Any]] | None = None, known: Known | None = None, **knobs: Any
     ) -> Iterator[Tensor]:
         """x as it grows; knobs (steps, temperature, top_p, ...) are the sampler's own, an unknown one is a
-        UsageError. One is the model's: `precision`, bf16 or fp32, in place of its own.
+        UsageError. One is the model's: `precision`, in place of its own.
         """
+        with torch.no_grad():
+            predict, draw, cond = self.ready(noise, fields, known, knobs)
+            yield from draw.stream(predict, self.space, cond, noise, known)
+
+    def ready(
+        self, noise: Noise, fields: Mapping[str, Sequence[Any]] | None, known: Known | None, knobs: Mapping[str, Any]
+    ) -> tuple[Predictor, Sampler, Cond]:
+        """What draws these samples: predictor, sampler with its knobs turned, the condition."""
         self.nets.eval()
-        fields, conditioner = dict(fields or {}), self.conditioner
+        knobs, fields, conditioner = dict(knobs), dict(fields or {}), self.conditioner
         predict, rest = self.predictor(knobs, fields, self.drawing(knobs.pop("precision", None)))
         draw = self.sampler.but(**rest) if rest else self.sampler
         if conditioner is not None:
@@ -179,9 +207,7 @@ class Model:
                     f"say {conditioner.sees!r} too, or ask without an item to start from"
                 )
             fields = conditioner.draw(noise.child("condition"), fields)
-        with torch.no_grad():
-            cond = self.condition(fields, len(noise))
-            yield from draw.stream(predict, self.space, cond, noise, known)
+        return predict, draw, self.condition(fields, len(noise))
 
     def generate(
         self, noise: Noise, fields: Mapping[str, Sequence[Any]] | None = None, known: Known | None = None, **knobs: Any
@@ -192,3 +218,26 @@ class Model:
             pass
         assert x is not None
         return self.codec.decode(x)
+
+    def answers(
+        self, noise: Noise, asked: Sequence[Sequence[dialogue.Message]], tokens: int, **knobs: Any
+    ) -> tuple[Tensor, Tensor]:
+        """A conversation per sample with the answer drawn to it, of `tokens` cells at most: x and a mask, [B, C, T].
+
+        The mask is true where the answer is, the mark that ends it included; behind it x is filled.
+        """
+        rows = [conversed(self.codec, messages, answer=True)[0] for messages in asked]
+        lengths = torch.tensor([row.shape[1] for row in rows])
+        room = int(lengths.max())
+        begun = torch.stack([nn.functional.pad(self.codec.lift(row), (0, room - row.shape[1])) for row in rows])
+        given = (torch.arange(room) < lengths[:, None])[:, None].expand_as(begun)
+        *_, x = self.stream(noise, {}, Known(begun, given), tokens=tokens, **knobs)
+        cells = torch.arange(x.shape[2])
+        new = (cells >= lengths[:, None]) & (cells < lengths[:, None] + tokens)
+        ended = torch.isin(x[:, 0], torch.tensor(self.space.stops)) & new
+        return x, (new & (ended.cumsum(1) - ended.long() == 0))[:, None].expand_as(x)
+
+    def said(self, x: Tensor, mask: Tensor) -> list[str]:
+        """The answers that `answers` drew, as texts."""
+        texts = [self.codec.decode(row[:, kept[0]][None])[0] for row, kept in zip(x, mask, strict=True)]
+        return [str(text).rstrip("\ufffd") for text in texts]

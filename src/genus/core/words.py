@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import torch
 from torch import Tensor
@@ -19,13 +19,20 @@ class Space:
     dims: () vector, (T,) text or audio, (H, W) image, (T, H, W) video, (D, H, W) solid; for a stream (text), the
     longest window. channels: features of a cell; for tokens, parallel streams (RVQ codebooks). vocab: None: continuous.
     grain: continuous x takes the values -1, -1 + grain, .. 1 (pixels: 2 / 255), so its likelihood is a probability;
-    with a vocab, ids are such values in order, and no mere names.
+    with a vocab, ids are such values in order, and no mere names. ends: ids that end a stream, first the one that
+    closes an item; none named: the last id.
     """
 
     dims: tuple[int, ...]
     channels: int = 1
     vocab: int | None = None
     grain: float | None = None
+    ends: tuple[int, ...] = ()
+
+    @property
+    def stops(self) -> tuple[int, ...]:
+        """The ids that end a stream; none without a vocabulary."""
+        return self.ends or (() if self.vocab is None else (self.vocab - 1,))
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -86,17 +93,25 @@ class Roads:
     grid: int | None = None
 
 
+class Rule(Protocol):
+    """What one sample of a stream may hold: ids drawn so far -> bool [vocab], those that may follow; never none."""
+
+    def __call__(self, drawn: Sequence[int]) -> Tensor: ...
+
+
 @final
 @dataclass(frozen=True, slots=True)
 class Known:
     """Cells that are given, not drawn: a prompt is a known beginning of a text, inpainting known pixels.
 
     x: [B, C, *dims]. mask: bool, the same shape, true where x is known. Elsewhere x is a draft, which a sampler that is
-    told to start from one (`strength`) departs from, and all others ignore.
+    told to start from one (`strength`) departs from, and all others ignore. rules: what is known of the cells to come,
+    a rule a sample; none: nothing.
     """
 
     x: Tensor
     mask: Tensor
+    rules: tuple[Rule, ...] = ()
 
 
 @final
@@ -123,7 +138,7 @@ class Batch:
 
     @property
     def cells(self) -> int:
-        """Cells that count; the loop weighs accumulated micro-batches by it, so 2 x 4 equals 8."""
+        """Cells that count."""
         return int(self.mask.sum()) if self.mask is not None else self.x.numel()
 
     def part(self, start: int, stop: int) -> Batch:

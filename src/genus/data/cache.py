@@ -29,6 +29,8 @@ from genus.errors import GenusError
 
 #: What a source of items yields: the record's id, its media, its fields.
 Encodable = tuple[str, Any, Mapping[str, Any]]
+#: Media to what is stored of each.
+Encode = Callable[[Sequence[Any]], list[Tensor]]
 
 
 @final
@@ -66,8 +68,12 @@ def encoded(
     codec: Codec,
     records: Callable[[], Iterator[Encodable]],
     progress: Callable[[int], None] | None = None,
+    encode: Encode | None = None,
 ) -> Cache:
-    """The cache under `home` for `key`, made from `records()` if it is not there yet. Raises `GenusError` if empty."""
+    """The cache under `home` for `key`, made from `records()` if it is not there yet. Raises `GenusError` if empty.
+
+    encode: what is stored of each item; None: what the codec gives.
+    """
     folder = home / hashlib.sha256(key.encode()).hexdigest()[:20]
     if not _whole(folder):
         part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
@@ -75,7 +81,7 @@ def encoded(
             if not psutil.pid_exists(int(left.name.split(".")[-2])):
                 shutil.rmtree(left, ignore_errors=True)
         try:
-            _fill(part, codec, records, progress)
+            _fill(part, encode or codec.encode, codec.streams, records, progress)
             if not _whole(folder):  # another process may have been quicker, and may be reading it
                 shutil.rmtree(folder, ignore_errors=True)
                 os.replace(part, folder)
@@ -96,7 +102,11 @@ def _whole(folder: Path) -> bool:
 
 
 def _fill(
-    part: Path, codec: Codec, records: Callable[[], Iterator[Encodable]], progress: Callable[[int], None] | None
+    part: Path,
+    encode: Encode,
+    streams: bool,
+    records: Callable[[], Iterator[Encodable]],
+    progress: Callable[[int], None] | None,
 ) -> None:
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -106,8 +116,8 @@ def _fill(
     kind, tail = "", ()
     with (part / "cells.bin").open("wb") as out:
         for group in _groups(records()):
-            for (name, _, extra), x in zip(group, codec.encode([media for _, media, _ in group]), strict=True):
-                stored = (x.T if codec.streams else x[None]).contiguous().numpy()
+            for (name, _, extra), x in zip(group, encode([media for _, media, _ in group]), strict=True):
+                stored = (x.T if streams else x[None]).contiguous().numpy()
                 kind, tail = str(stored.dtype), stored.shape[1:]
                 out.write(stored.tobytes())
                 starts.append(starts[-1] + stored.shape[0])
@@ -121,7 +131,7 @@ def _fill(
         out.flush()
         os.fsync(out.fileno())
         size = out.tell()
-    index = {"ids": ids, "starts": starts, "fields": fields, "dtype": kind, "tail": tail, "streams": codec.streams}
+    index = {"ids": ids, "starts": starts, "fields": fields, "dtype": kind, "tail": tail, "streams": streams}
     index["bytes"] = size
     files.write(part / "index.json", json.dumps(index))
 

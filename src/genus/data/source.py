@@ -7,18 +7,28 @@ workers or another batch size changes nothing about which sample comes when.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+from torch import Tensor
 
 from genus.core import Batch, Borrowing, Codec, Source, Space
 from genus.data.cache import Cache
 
 
 class SourceConfig(Borrowing):
-    """Reads an encoded split as batches."""
+    """Reads an encoded split as batches.
+
+    reading: names the way in which `encode` turns items into cells, where it is not the codec's own.
+    """
+
+    reading: ClassVar[str] = ""
+
+    def encode(self, codec: Codec, media: Sequence[Any]) -> list[Tensor]:
+        """What a cache is to hold of each item."""
+        return codec.encode(media)
 
     def judged(self, cache: Cache, codec: Codec, batch: int) -> Iterator[Batch]:
         """What training is judged by, of the held-out split: each of its cells once."""

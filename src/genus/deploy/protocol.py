@@ -8,15 +8,17 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol, TypeVar, final
 
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from genus.core import Model
+from genus.core import Model, Spelled
+from genus.deploy.chorus import Chorus
 from genus.deploy.worker import Job, Worker
 from genus.errors import GenusError, UsageError
 from genus.media import Medium
@@ -47,6 +49,14 @@ class Served:
     maker: Maker
     path: str
     created: int
+    chorus: Chorus = field(default_factory=Chorus)
+
+    @cached_property
+    def spelling(self) -> Sequence[bytes]:
+        """Of each id of its codec. Raises `UsageError` for a codec whose ids are no bytes."""
+        if not isinstance(self.model.codec, Spelled):
+            raise UsageError(f"the ids of model {self.name!r} stand for no bytes of text, so none can be named")
+        return self.model.codec.spelling
 
     def card(self) -> dict[str, Any]:
         """The entry in /v1/models."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final
@@ -17,9 +17,10 @@ from torch import Tensor
 
 import genus
 from genus import files
-from genus.core import Noise
+from genus.core import Model, Noise
 from genus.deploy.origins import Given, Origin, Ready, medium
 from genus.errors import UsageError
+from genus.learned.draft import Draft, alike
 from genus.media import Medium
 from genus.provenance import manifest
 from genus.provenance.manifest import Maker, Manifest
@@ -82,9 +83,20 @@ def draw(
     indices: Sequence[int],
     knobs: Mapping[str, Any],
     ready: Ready | None = None,
+    model: Model | None = None,
 ) -> list[Any]:
-    """These samples, drawn as one batch. A text that was cut inside a character ends before it."""
-    model = run.model()
+    """These samples, drawn as one batch. A text that was cut inside a character ends before it.
+
+    model: the run's, or one that draws the same (with a draft).
+    """
+    from genus.deploy import passage
+
+    model = model or run.model()
+    if any(knobs.get(name) is not None for name in passage.OURS):
+        if ready is not None:
+            raise UsageError("what a text keeps to or ends at is said of texts that start from a prompt alone")
+        grown = passage.whole(model, prompt, seed, indices, knobs)
+        return [(prompt or "") * (model.prompt == "prefix") + growth.text for growth in grown]
     given = Given() if ready is None else ready(indices)
     fields, known = model.ask(prompt, len(indices))
     if given.latents is not None:
@@ -103,13 +115,17 @@ def generate(
     first: int = 0,
     start: Origin | None = None,
     progress: Callable[[float, float | None], object] | None = None,
+    draft: Run | None = None,
+    best_of: int | None = None,
 ) -> Generated:
     """Samples first .. first + n - 1 of `seed`.
 
     out: a folder (files are called RUN-SEED-INDEX.suffix, and never replace one with another content), or with n = 1
     a file of the medium's suffix (which is replaced). None: text goes to the caller alone, all else to the run's
-    `samples/`. knobs: the sampler's own. start: what to start from. progress: told (done, n) after each piece. Raises
-    `UsageError` for an `n`, a prompt, a knob or a file that will not do.
+    `samples/`. knobs: the sampler's own, and for texts `stop`, `schema`, `regex`, `grammar`. start: what to start from.
+    progress: told (done, n) after each piece. draft: a smaller run that guesses, which changes no sample. best_of: draw
+    so many texts, and keep the n that the model finds likeliest, by log p an id. Raises `UsageError` for an `n`, a
+    prompt, a knob or a file that will not do.
     """
     if n < 1:
         raise UsageError(f"n = {n}: ask for at least one sample")
@@ -123,8 +139,12 @@ def generate(
     said = None if start is None else start.json()
     ready = None if start is None else start.ready(run, prompt)
     made = Generated([], [])
-    for batch in pieces(range(first, first + n), run.model().codec.streams):
-        for index, media in zip(batch, draw(run, prompt, seed, batch, knobs, ready), strict=True):
+    model = run.model() if draft is None else drafted(run.model(), draft.path)
+    chosen: Sequence[int] = range(first, first + n)
+    if best_of is not None:
+        chosen = likeliest(model, prompt, seed, range(first, first + best_of), n, knobs)
+    for batch in pieces(chosen, model.codec.streams):
+        for index, media in zip(batch, draw(run, prompt, seed, batch, knobs, ready, model), strict=True):
             content = kind.write(media)
             sample = Manifest(by, seed, index, batch, manifest.digest(content), prompt, dict(knobs), start=said)
             if isinstance(media, str) and out is None:
@@ -135,8 +155,28 @@ def generate(
             made.files.append(manifest.write(path, content, sample))
             made.items.append(media if isinstance(media, str) else about(media, sample))
         if progress is not None:
-            progress(batch[-1] + 1 - first, n)
+            progress(len(made.items), n)
     return made
+
+
+def drafted(model: Model, place: Path) -> Model:
+    """The model with that of a smaller run to guess for it. Raises `UsageError` if they do not read the same ids."""
+    alike(model.codec, place)
+    return replace(model, wraps=(*model.wraps, Draft(place=str(place))))
+
+
+def likeliest(
+    model: Model, prompt: str | None, seed: int, indices: Sequence[int], n: int, knobs: Mapping[str, Any]
+) -> list[int]:
+    """Which n of these samples have the highest log p an id, highest first. Raises `UsageError` if they are fewer."""
+    from genus.deploy import passage
+
+    if len(indices) < n:
+        raise UsageError(f"best of {len(indices)}: {n} were asked for; draw as many at least")
+    grown: list[passage.Growth] = []
+    for batch in pieces(indices, model.codec.streams):
+        grown += passage.whole(model, prompt, seed, batch, {**knobs, "likeliest": 0})
+    return [growth.index for growth in passage.best(grown, n)]
 
 
 def about(media: Any, sample: Manifest) -> dict[str, Any]:

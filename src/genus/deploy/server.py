@@ -37,24 +37,35 @@ ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType(
 GRACE = 3
 
 
-def served(run: Run) -> Served:
-    """A run, loaded. Raises `UsageError` if nothing here serves its medium."""
+def served(run: Run, draft: Run | None = None) -> Served:
+    """A run, loaded. draft: a smaller one that guesses for it, if it makes texts.
+
+    Raises `UsageError` if nothing here serves its medium.
+    """
     kind = origins.medium(run)
     if kind.name not in ENDPOINTS:
         raise UsageError(f"run {run.name!r} makes {kind.name}; served are: {', '.join(ENDPOINTS)}")
     created = int((run.path / "model.safetensors").stat().st_mtime)
-    return Served(run.name, run.model(), kind, samples.maker(run), ENDPOINTS[kind.name].path, created)
+    model = run.model()
+    if draft is not None and model.codec.streams:
+        model = samples.drafted(model, draft.path)
+    return Served(run.name, model, kind, samples.maker(run), ENDPOINTS[kind.name].path, created)
 
 
 def app(
-    runs: Sequence[Run], *, api_key: str | None = None, origins: Sequence[str] = (), hosts: Sequence[str] = ()
+    runs: Sequence[Run],
+    *,
+    api_key: str | None = None,
+    origins: Sequence[str] = (),
+    hosts: Sequence[str] = (),
+    draft: Run | None = None,
 ) -> FastAPI:
     """The application; loads every run. origins: other pages that may call it; hosts: its names, empty for any."""
     models: dict[str, Served] = {}
     for run in runs:
         if run.name in models:
             raise UsageError(f"two of these runs are called {run.name!r}; a request could not tell them apart")
-        models[run.name] = served(run)
+        models[run.name] = served(run, draft)
     worker = Worker()
 
     @asynccontextmanager
@@ -141,6 +152,7 @@ def serve(
     api_key: str | None = None,
     origins: Sequence[str] = (),
     ready: Callable[[str], object] | None = None,
+    draft: Run | None = None,
 ) -> None:
     """Serve until Ctrl-C; `ready` is told the address once it listens. port 0: any free one.
 
@@ -153,7 +165,7 @@ def serve(
         for run in runs:
             release.admit(run)
     local = host in LOOPBACK or _loopback(host)
-    application = app(runs, api_key=api_key, origins=origins, hosts=(*LOOPBACK, host) if local else ())
+    application = app(runs, api_key=api_key, origins=origins, hosts=(*LOOPBACK, host) if local else (), draft=draft)
     with _listen(host, port) as listener:
         at = listener.getsockname()
         if ready is not None:

@@ -10,6 +10,7 @@ the axes. Tables are computed for the places asked for, so no size is baked into
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, final
 
 import torch
@@ -25,9 +26,16 @@ BLOCK = 128  # queries whose scores are worked out at once while training
 Table = tuple[Tensor, Tensor]
 
 
-def places(dims: tuple[int, ...], start: int = 0, count: int | None = None) -> Tensor:
-    """Coordinates [N, axes] of cells start..start + count in raster order; the first axis may run beyond `dims`."""
-    flat = torch.arange(start, start + (math.prod(dims) - start if count is None else count))
+def places(dims: tuple[int, ...], start: int | Tensor = 0, count: int | None = None) -> Tensor:
+    """Coordinates [N, axes] of cells start..start + count in raster order; the first axis may run beyond `dims`.
+
+    start: one for all, or [B], a start a row: then [B, N, axes].
+    """
+    if isinstance(start, Tensor):
+        assert count is not None, "rows that start apart have one count"
+        flat = start[:, None] + torch.arange(count)
+    else:
+        flat = torch.arange(start, start + (math.prod(dims) - start if count is None else count))
     columns: list[Tensor] = []
     for size in reversed(dims[1:]):
         columns.append(flat % size)
@@ -36,18 +44,22 @@ def places(dims: tuple[int, ...], start: int = 0, count: int | None = None) -> T
 
 
 def rotary(place: Tensor, head: int, dtype: torch.dtype = torch.float32) -> Table:
-    """Tables [N, 1, head] for `place` [N, axes]; pairs that no axis gets (head / 2 % axes) stand still.
+    """Tables [.., N, 1, head] for `place` [.., N, axes]; pairs that no axis gets (head / 2 % axes) stand still.
 
     The longest wavelength is 2 pi x 10,000 on one axis (text), 2 pi x 100 on several (pictures are short).
     """
-    axes = place.shape[1]
+    axes = place.shape[-1]
     pairs = head // 2 // axes
     longest = 10_000.0 if axes == 1 else 100.0
     speed = longest ** -(torch.arange(pairs, dtype=torch.float32) / max(1, pairs))
-    angle = (place[:, :, None].float() * speed).flatten(1)  # [N, axes * pairs]
-    angle = F.pad(angle, (0, head // 2 - angle.shape[1]))
+    angle = (place[..., None].float() * speed).flatten(-2)  # [.., N, axes * pairs]
+    return waves(F.pad(angle, (0, head // 2 - angle.shape[-1])), dtype)
+
+
+def waves(angle: Tensor, dtype: torch.dtype = torch.float32) -> Table:
+    """Tables [.., N, 1, head] of angles [.., N, head / 2]."""
     cos, sin = angle.cos(), angle.sin()
-    return torch.cat([cos, cos], -1)[:, None].to(dtype), torch.cat([-sin, sin], -1)[:, None].to(dtype)
+    return torch.cat([cos, cos], -1).unsqueeze(-2).to(dtype), torch.cat([-sin, sin], -1).unsqueeze(-2).to(dtype)
 
 
 @final
@@ -170,10 +182,13 @@ def taped(function: type[torch.autograd.Function], *args: Any) -> Tensor:
     return y
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, seen: int = 0, heard: Tensor | None = None) -> Tensor:
+def attend(
+    q: Tensor, k: Tensor, v: Tensor, causal: bool, seen: int | Tensor = 0, heard: Tensor | None = None
+) -> Tensor:
     """Q [B, N, heads, D], k and v [B, M, kv heads, D] -> [B, N, heads, D].
 
-    causal: query i sees keys up to `seen + i`. heard: [B, M] bool, keys that count; None: all.
+    causal: query i sees keys up to `seen + i`; seen: one for all, or [B], a number a row. heard: [B, M] bool, keys that
+    count; None: all.
     Several query heads may share one key head (Ainslie et al. 2023, arXiv 2305.13245).
     """
     b, n, heads, d = q.shape
@@ -184,12 +199,16 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, seen: int = 0, heard: 
     bias = None
     if heard is not None:  # finite: a softmax over nothing must not be NaN
         bias = torch.zeros(heard.shape, dtype=q.dtype, device=q.device).masked_fill(~heard, -1e9)[:, None]
-    if torch.is_grad_enabled() and m <= KEPT and not seen:
+    if torch.is_grad_enabled() and m <= KEPT and isinstance(seen, int) and not seen:
         flat = (q.reshape(b * heads, n, d), k.reshape(b * heads, m, d), v.reshape(b * heads, m, d))
         each = None if bias is None else bias.repeat_interleave(heads, 0)
         return taped(Kept, *flat, causal, each).view(b, heads, n, d).transpose(1, 2)
     mask = None if bias is None else bias[:, None]
-    if causal and n > 1 and (seen or mask is not None):
+    if isinstance(seen, Tensor):
+        last = seen[:, None] + torch.arange(n)
+        later = (torch.arange(m) > last[..., None])[:, None].to(q.dtype) * -1e9
+        mask = later if mask is None else mask + later
+    elif causal and n > 1 and (seen or mask is not None):
         later = torch.full((n, m), -1e9, dtype=q.dtype, device=q.device).triu(1 + seen)
         mask = later if mask is None else mask + later
     y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal and n > 1 and mask is None)
@@ -198,19 +217,73 @@ def attend(q: Tensor, k: Tensor, v: Tensor, causal: bool, seen: int = 0, heard: 
 
 @final
 class Memory(State):
-    """Keys and values of the cells seen so far, a pair a layer, room made beforehand.
+    """Keys and values of the cells read so far, a pair a layer, room made beforehand. Each row stands at its own cell.
 
     Those of a head lie together, [B, kv heads, cells, D]: a new cell reads them twice as fast. What is told before the
-    cells takes the first places (`tell`). ids: what was read, where it is read again.
+    cells takes the first places (`tell`). mute: so many cells at the front that the network gives no place here. ids:
+    what was read, where it is read again. fed: cells that each row has read.
     """
 
-    def __init__(self, batch: int, cells: int, layers: int, heads: int, head: int, dtype: torch.dtype) -> None:
-        self.shape, self.dtype = (layers, batch, heads, cells, head), dtype
-        self.k = torch.zeros(self.shape, dtype=dtype)
-        self.v = torch.zeros(self.shape, dtype=dtype)
-        self.seen, self.told = 0, 0
+    def __init__(
+        self, batch: int, cells: int, layers: int, heads: int, head: int, dtype: torch.dtype, mute: int = 0
+    ) -> None:
+        self.shape, self.dtype, self.mute = (layers, batch, heads, cells, head), dtype, mute
+        self.k = torch.empty(self.shape, dtype=dtype)  # not touched before it is filled: a long window costs nothing
+        self.v = torch.empty(self.shape, dtype=dtype)
+        self.fed, self.told, self.filled = [0] * batch, 0, 0  # filled: places that hold numbers in every row
         self.heard: Tensor | None = None
         self.ids: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.fed)
+
+    @property
+    def size(self) -> int:
+        """Bytes that are filled."""
+        return 2 * self.filled * self.k[:, :, :, :1].numel() * self.k.element_size()
+
+    def rewind(self, cells: Sequence[int]) -> None:
+        """See `State`."""
+        self.fed = list(cells)
+
+    def take(self, rows: Sequence[int]) -> Memory:
+        """See `State`."""
+        return self._made([self], [list(rows)])
+
+    def join(self, other: State) -> Memory:
+        """See `State`."""
+        assert isinstance(other, Memory) and other.told == self.told, "rows of one network, told as much"
+        return self._made([self, other], [list(range(len(self))), list(range(len(other)))])
+
+    def _made(self, parts: list[Memory], rows: list[list[int]]) -> Memory:
+        """The rows of each part, one after another."""
+        layers, _, heads, cells, head = self.shape
+        made = Memory(sum(map(len, rows)), cells, layers, heads, head, self.dtype, self.mute)
+        made.fed = [part.fed[row] for part, taken in zip(parts, rows, strict=True) for row in taken]
+        made.wanted = self.wanted
+        if self.heard is not None:
+            made.tell(
+                torch.cat(
+                    [part.heard[taken] for part, taken in zip(parts, rows, strict=True) if part.heard is not None]
+                )[:, : self.told]
+            )
+        used = max((made._place(fed) for fed in made.fed), default=0)
+        made._fit(used)
+        at = 0
+        for part, taken in zip(parts, rows, strict=True):
+            if not taken:
+                continue
+            n, stop = min(used, part.filled), at + len(taken)
+            for mine, theirs in ((made.k, part.k), (made.v, part.v)):
+                mine[:, at:stop, :, :n] = theirs[:, taken, :, :n]
+                mine[:, at:stop, :, n:used] = 0
+            if part.ids is not None:
+                if made.ids is None:
+                    made.ids = part.ids.new_zeros(len(made), *part.ids.shape[1:])
+                made.ids[at:stop] = part.ids[taken]
+            at = stop
+        made.filled = used
+        return made
 
     def tell(self, heard: Tensor) -> None:
         """Make room for the tokens of a condition before the cells; those that count are `heard` [B, L]."""
@@ -218,26 +291,80 @@ class Memory(State):
         self.told = heard.shape[1]
         rest = torch.ones(batch, cells, dtype=torch.bool, device=heard.device)
         self.heard = torch.cat([heard, rest], 1)
-        self.k = torch.zeros(layers, batch, heads, self.told + cells, head, dtype=self.dtype)
-        self.v = torch.zeros_like(self.k)
+        self.k = torch.empty(layers, batch, heads, self.told + cells, head, dtype=self.dtype)
+        self.v = torch.empty_like(self.k)
 
     @property
-    def cells(self) -> int:
-        """How many it holds."""
-        return self.seen - self.told if self.seen else 0
+    def even(self) -> bool:
+        """Whether all rows have read as much."""
+        return len(set(self.fed)) <= 1
+
+    @property
+    def cells(self) -> int | Tensor:
+        """How many cells were read: one number if all rows are alike, else [B]."""
+        return self.fed[0] if self.even else torch.tensor(self.fed)
+
+    @property
+    def seen(self) -> int | Tensor:
+        """How many places are taken: one number if all rows are alike, else [B]."""
+        return self._place(self.fed[0]) if self.even else torch.tensor([self._place(fed) for fed in self.fed])
+
+    def _place(self, fed: int) -> int:
+        return self.told + max(0, fed - self.mute) if fed else 0
+
+    def _fill(self, places: int) -> None:
+        """Zeros where rows apart leave gaps: what is masked must still be a number."""
+        self._fit(places)
+        if places > self.filled:
+            stop = min(places + GAP, self.k.shape[3])
+            self.k[:, :, :, self.filled : stop] = 0
+            self.v[:, :, :, self.filled : stop] = 0
+            self.filled = stop
+
+    def _fit(self, places: int) -> None:
+        """More room, where padding needs it."""
+        more = places + GAP - self.k.shape[3]
+        if more > GAP:
+            self.k, self.v = F.pad(self.k, (0, 0, 0, more)), F.pad(self.v, (0, 0, 0, more))
+            if self.heard is not None:
+                self.heard = F.pad(self.heard, (0, more), value=True)
 
     def read(self, ids: Tensor) -> Tensor:
-        """All ids [B, C, n] so far, these among them."""
-        start = self.cells
+        """All ids [B, C, n] so far, these among them; behind a shorter row stand others."""
+        n = ids.shape[2]
         if self.ids is None:
             self.ids = ids.new_zeros(*ids.shape[:2], self.shape[3])
-        stop = start + ids.shape[2]
-        self.ids[:, :, start:stop] = ids
-        return self.ids[:, :, :stop]
+        if max(self.fed) + n > self.ids.shape[2]:
+            self.ids = F.pad(self.ids, (0, max(self.fed) + n - self.ids.shape[2]))
+        for row, fed in enumerate(self.fed):
+            self.ids[row, :, fed : fed + n] = ids[row]
+        return self.ids[:, :, : max(self.fed) + n]
 
     def add(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Put in the new cells [B, n, heads, D]; returns all so far. The network moves `seen` after its last layer."""
-        end = self.seen + k.shape[1]
-        self.k[layer, :, :, self.seen : end] = k.transpose(1, 2)
-        self.v[layer, :, :, self.seen : end] = v.transpose(1, 2)
+        """Put in the new cells [B, n, heads, D]; returns all so far. The network calls `moved` after its last layer."""
+        seen, n = self.seen, k.shape[1]
+        if isinstance(seen, int):
+            end = seen + n
+            self.k[layer, :, :, seen:end] = k.transpose(1, 2)
+            self.v[layer, :, :, seen:end] = v.transpose(1, 2)
+        else:
+            end = int(seen.max()) + n
+            self._fill(end)
+            rows, at = torch.arange(len(self))[:, None], seen[:, None] + torch.arange(n)
+            self.k[layer][rows, :, at] = k
+            self.v[layer][rows, :, at] = v
         return self.k[layer, :, :, :end].transpose(1, 2), self.v[layer, :, :, :end].transpose(1, 2)
+
+    def reserve(self, n: int) -> list[int]:
+        """Room for n cells more of each row; returns the place where those of each row go."""
+        seen = [self._place(fed) for fed in self.fed]
+        self._fill(max(seen, default=0) + n)
+        return seen
+
+    def moved(self, n: int) -> None:
+        """All rows have read n cells more."""
+        self.fed = [fed + n for fed in self.fed]
+        self.filled = max(self.filled, min(map(self._place, self.fed), default=0))
+
+
+GAP = 64  # places that are cleared at once

@@ -89,7 +89,8 @@ class Block(nn.Module):
             weights = self.other or self
             first = weights.asked(told.x, told.table, told.mods[layer])
             q, k, v = (torch.cat(pair, 1) for pair in zip(first, (q, k, v), strict=True))
-        seen, heard = 0, None
+        seen: int | Tensor = 0
+        heard = None
         if memory is not None:
             seen = memory.seen
             k, v = memory.add(layer, k, v)

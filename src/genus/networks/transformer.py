@@ -141,7 +141,9 @@ class Transformer(Network):
         for layer, block in enumerate(self.blocks):
             h, told = block(h, table, mods[layer], told, memory, layer)
         if memory is not None:
-            memory.seen = memory.told + cells + h.shape[1]
+            memory.moved(h.shape[1])
+            if memory.wanted is not None:
+                h, dims = h[:, -memory.wanted :], (min(memory.wanted, h.shape[1]),)
         return self.write(modulated(h, mods[-1], 0), dims, tuple(x.shape[2:]))
 
     def hear(
@@ -154,7 +156,7 @@ class Transformer(Network):
             raise UsageError("this transformer was built for condition tokens and was given none")
         way, length = self.config.told, tokens.shape[1]
         if way != "cross" and memory is not None:
-            if memory.seen:
+            if any(memory.fed):
                 return None
             memory.tell(tokens.any(-1))
         where = places((length,))
@@ -173,7 +175,7 @@ class Transformer(Network):
         dtype = self.embed.weight.dtype
         return Memory(batch, total, self.config.depth, self.kv_heads, self.config.head, dtype)
 
-    def read(self, x: Tensor, grid: Tensor | None, seen: int, memory: Memory | None) -> Tensor:
+    def read(self, x: Tensor, grid: Tensor | None, seen: int | Tensor, memory: Memory | None) -> Tensor:
         """Cells to vectors [B, N, width]: ids of all streams looked up and summed, or patches projected."""
         if (grid is None) != (self.roads.grid is None):
             said = "none" if grid is None else "one"
@@ -186,10 +188,18 @@ class Transformer(Network):
             h = normal(h)
             if self.near is not None:
                 ids = x.flatten(2) if memory is None else memory.read(x.flatten(2))
-                h = h + self.near(ids, tuple(x.shape[2:]) if memory is None else self.space.dims, seen)
+                dims = tuple(x.shape[2:]) if memory is None else self.space.dims
+                if isinstance(seen, int):
+                    h = h + self.near(ids, dims, seen)
+                else:
+                    rows = [(ids[i : i + 1, :, : n + h.shape[1]], n) for i, n in enumerate(seen.tolist())]
+                    h = h + torch.cat([self.near(row, dims, n) for row, n in rows])
             if grid is not None and self.grid is not None:
                 g = grid.flatten(2).transpose(1, 2).to(h.dtype)
-                h = h + self.grid(g if memory is None else g[:, seen : seen + h.shape[1]])
+                if memory is not None:
+                    at = torch.as_tensor(seen).view(-1, 1) + torch.arange(h.shape[1])
+                    g = g.gather(1, at.clamp(max=g.shape[1] - 1)[..., None].expand(len(g), -1, g.shape[2]))
+                h = h + self.grid(g)
             return h
         x = x if grid is None else torch.cat([x, grid.to(x.dtype)], dim=1)
         vectors: Tensor = self.enter(cut(x.to(self.enter.weight.dtype), self.config.patch))

@@ -8,6 +8,7 @@ before this objective and after its sampler, and changes nothing here. Knows no 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import ClassVar, Literal, final
 
 import torch
@@ -24,6 +25,18 @@ def behind(x: Tensor, begin: int) -> Tensor:
     """X [B, C, *dims] moved on by one cell in raster order, `begin` first: what is read where x is predicted."""
     flat = x.flatten(2)
     return torch.cat([torch.full_like(flat[:, :, :1], begin), flat[:, :, :-1]], dim=2).view(x.shape)
+
+
+def ended(batch: Batch) -> Batch:
+    """A batch of sequences without the cells behind the last that counts in any: none before them reads these."""
+    if batch.mask is None or batch.x.dim() != 3 or batch.cond.grid is not None:
+        return batch
+    counted = batch.mask.any(0).any(0).nonzero()
+    stop = int(counted[-1]) + 1 if len(counted) else 1
+    return replace(batch, x=batch.x[:, :, :stop], mask=batch.mask[:, :, :stop])
+
+
+LOGITS = 1 << 27  # numbers at once, where no gradient is wanted
 
 
 @final
@@ -59,11 +72,24 @@ class Autoregression(Objective):
         return loss, metrics
 
     def log_prob(self, nets: Nets, batch: Batch, noise: Noise) -> LogProb:
-        """Exact: the sum over the cells that count, [B] float64. One pass."""
-        with torch.no_grad():
-            nats, _ = self._nats(nets, batch)
-        counted = nats.double() if batch.mask is None else nats.double() * batch.mask.flatten()
-        return LogProb(-counted.view(len(batch), -1).sum(1), exact=True)
+        """Exact: the sum over the cells that count, [B] float64. One pass, of few samples at a time where the logits
+        of all would be large.
+        """
+        batch, found = ended(batch), []
+        net = nets["net"]
+        assert isinstance(net, Network)
+        each = max(1, LOGITS // max(1, batch.x[0].numel() * (net.space.vocab or 1)))
+        for start in range(0, len(batch), each):
+            part = batch.part(start, start + each)
+            with torch.no_grad():
+                nats, _ = self._nats(nets, part)
+            counted = nats.double() if part.mask is None else nats.double() * part.mask.flatten()
+            found.append(-counted.view(len(part), -1).sum(1))
+        return LogProb(torch.cat(found), exact=True)
+
+    def cells(self, nets: Nets, batch: Batch) -> Tensor:
+        """-log p of each cell given those before it, [B, C, *dims]; its gradient is kept."""
+        return self._nats(nets, batch)[0].view(batch.x.shape)
 
     def predictor(self, nets: Nets) -> Predictor:
         """The network as it is: cells behind a begin mark -> logits of the cell that follows each."""

@@ -85,6 +85,18 @@ def with_codec(recipe: Recipe, run: Path) -> Recipe:
     return recipe.but(phases=tuple(phases))
 
 
+def with_start(recipe: Recipe, run: Path) -> Recipe:
+    """The recipe's last phase alone, begun from the model of a run instead of an earlier phase's.
+
+    A recipe that would begin anew goes on from that model. Raises `UsageError` if the run has none.
+    """
+    if not (run / "config.json").is_file():
+        raise UsageError(f"{run} has no trained model to go on from; name a run that has finished training")
+    last = recipe.phases[-1]
+    name = last.start or "before"
+    return recipe.but(phases=(last.but(start=name, share=1.0),), given={name: str(run.absolute())})
+
+
 #: What settings change: a node for each field on the way, and at its end (value, setting).
 Tree = dict[str, "Tree | tuple[Any, str]"]
 
@@ -162,4 +174,4 @@ def describe(recipe: Recipe) -> dict[str, Any]:
     return {**said, "phases": [phase.name for phase in recipe.phases]}
 
 
-__all__ = ["USUAL", "Phase", "describe", "find", "names", "with_codec", "with_settings"]
+__all__ = ["USUAL", "Phase", "describe", "find", "names", "with_codec", "with_settings", "with_start"]

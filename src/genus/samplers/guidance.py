@@ -57,12 +57,48 @@ class Guided:
             scale = torch.where((t >= guide.start) & (t <= guide.stop), scale, 1.0)
             if state is None and bool((scale == 1).all()):
                 return self.predict(x, t, cond)
+        both = state.both if isinstance(state, Pairs) else None
+        if both is not None and state is not None:
+            both.wanted = state.wanted
         doubled = self.predict(
-            torch.cat([x, x]), None if t is None else torch.cat([t, t]), cond.join(self.null(batch)), state
+            torch.cat([x, x]), None if t is None else torch.cat([t, t]), cond.join(self.null(batch)), both
         )
         asked, free = doubled.chunk(2)
         return free + scale.view(-1, *(1,) * (free.dim() - 1)).to(free) * (asked - free)
 
     def start(self, batch: int, cells: int) -> State | None:
         """A state for the doubled batch."""
-        return self.predict.start(2 * batch, cells)
+        both = self.predict.start(2 * batch, cells)
+        return None if both is None else Pairs(both)
+
+
+@final
+class Pairs(State):
+    """Rows of a doubled batch, two a sample: those of the condition first, then those of the null."""
+
+    def __init__(self, both: State) -> None:
+        self.both = both
+
+    def __len__(self) -> int:
+        return len(self.both) // 2
+
+    @property
+    def size(self) -> int:
+        """See `State`."""
+        return self.both.size
+
+    def rewind(self, cells: Sequence[int]) -> None:
+        """See `State`."""
+        self.both.rewind([*cells, *cells])
+
+    def take(self, rows: Sequence[int]) -> Pairs:
+        """See `State`."""
+        return Pairs(self.both.take([*rows, *(row + len(self) for row in rows)]))
+
+    def join(self, other: State) -> Pairs:
+        """See `State`."""
+        assert isinstance(other, Pairs), "rows of one predictor"
+        a, b = len(self), len(other)
+        first, second = range(a), range(2 * a, 2 * a + b)
+        order = [*first, *second, *(row + a for row in first), *(row + b for row in second)]
+        return Pairs(self.both.join(other.both).take(order))

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from genus.core import Cond, Known, Noise, Predictor, Sampler, Space
 from genus.errors import UsageError
-from genus.samplers.tokens import filtered
+from genus.samplers.filters import filtered
 
 
 @final

@@ -1,14 +1,13 @@
 """One cell after another: draws tokens from next-cell logits, with a memory of the cells seen, known cells kept.
 
 A cell is argmax(log p + Gumbel noise), so its draw is a function of (key, sample, cell) and of the sample's own past.
-The filters are temperature, top-k (Fan et al. 2018, arXiv 1805.04833), top-p (Holtzman et al. 2020, arXiv 1904.09751)
-and min-p (Nguyen et al. 2024, arXiv 2407.01082), in this order, each on what the one before has left. Knows no network.
+What changes p on the way: `filters`. How samples advance together, and guesses with them: `drawing`. Knows no network.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, final
 
 import torch
@@ -17,26 +16,8 @@ from torch import Tensor
 
 from genus.core import Cond, Known, Noise, Predictor, Sampler, Space
 from genus.errors import UsageError
-
-
-def filtered(logits: Tensor, temperature: float, top_k: int | None, top_p: float, min_p: float) -> Tensor:
-    """Logits [..., V] over the temperature, -inf where a filter takes the id away. At least one id remains.
-
-    top_p keeps the smallest set of likeliest ids whose probability reaches it; min_p those at least so likely as that
-    fraction of the likeliest.
-    """
-    logits = logits.double() / temperature
-    if top_k is not None and top_k < logits.shape[-1]:
-        least = logits.topk(top_k, dim=-1).values[..., -1:]
-        logits = logits.masked_fill(logits < least, -math.inf)
-    if top_p < 1:
-        falling, order = logits.softmax(-1).sort(dim=-1, descending=True)
-        surplus = falling.cumsum(-1) - falling >= top_p  # what stands before an id reaches top_p already
-        logits = logits.masked_fill(torch.zeros_like(surplus).scatter(-1, order, surplus), -math.inf)
-    if min_p > 0:
-        best = logits.max(-1, keepdim=True).values
-        logits = logits.masked_fill(logits < best + math.log(min_p), -math.inf)
-    return logits
+from genus.samplers.drawing import Drawing, Row
+from genus.samplers.filters import filtered, penalised
 
 
 @final
@@ -44,7 +25,11 @@ class Tokens(Sampler):
     """Raster order, behind a begin mark whose id is `vocab`.
 
     tokens: new cells at most; None: one window of them (stream), or all (each item fills its space). temperature: 0
-    takes the likeliest. ends: the last id is an end mark: a sample stops there, and is filled with it.
+    takes the likeliest. Filters: `top_k`, `top_p`, `min_p`, `typical_p`; penalties, which also bind temperature 0:
+    `repetition_penalty` (1: none), `presence_penalty`, `frequency_penalty`; logit_bias: added to the logits of ids.
+    lookup: guess what follows by what followed the last time that so many ids stood in the text; 0: no guesses. ahead:
+    cells that are guessed at once, by lookup or by a draft (`learned.draft`). ends: the space has end marks: a sample
+    stops at one, and is filled with the first of them.
     """
 
     kind: Literal["samplers.tokens"] = "samplers.tokens"
@@ -53,52 +38,80 @@ class Tokens(Sampler):
     top_k: int | None = Field(None, ge=1)
     top_p: float = Field(1.0, gt=0, le=1)
     min_p: float = Field(0.0, ge=0, le=1)
+    typical_p: float = Field(1.0, gt=0, le=1)
+    repetition_penalty: float = Field(1.0, gt=0)
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: dict[int, float] = Field(default_factory=dict)
+    lookup: int = Field(0, ge=0, le=16)
+    ahead: int = Field(4, ge=1, le=64)
     ends: bool = True
 
     def stream(
         self, predict: Predictor, space: Space, cond: Cond, noise: Noise, known: Known | None = None
     ) -> Iterator[Tensor]:
-        """Streams: [B, C, t] after every cell. Else [B, C, *dims] after every row of the first axis, zeros to come.
+        """Streams: [B, C, t] as far as all samples that have not ended have come, each time one has moved on. Else
+        [B, C, *dims] after every row of the first axis, zeros to come.
 
         Known cells are kept as they are; each draw sees only those before it. A stream may run beyond the window: the
         network then goes on from the last half of it. Raises `UsageError` for a space without a vocabulary.
         """
+        rows, x = self.rows(space, noise, known)
+        drawing = Drawing(predict, space, rows, cond)
+        shown, wide = -1, math.prod(space.dims[1:])
+        while True:
+            going = [row.n for row in rows if not row.done]
+            n = min(going) if going else max(row.n for row in rows)
+            if self.ends and n > shown >= 0:
+                yield x[:, :, :n]
+            elif not self.ends and (n // wide > shown // wide or not going):
+                yield x.view(len(rows), space.channels, *space.dims)
+            if not going:
+                return
+            shown = n
+            drawing.step()
+
+    def rows(self, space: Space, noise: Noise, known: Known | None) -> tuple[list[Row], Tensor]:
+        """The samples of `noise`, to be drawn, and the cells [B, C, n] that they will fill.
+
+        Raises `UsageError` for a space without a vocabulary, or a bias of an id that it does not have.
+        """
         if space.vocab is None:
             raise UsageError(f"{self.kind} draws tokens, but this space has no vocabulary; choose another sampler")
-        size, window, row = len(noise), math.prod(space.dims), math.prod(space.dims[1:])
-        x, given, lengths = prepared(known, size, space)
-        room = self.tokens or window
-        limits = lengths + room if self.ends else torch.full_like(lengths, window)
-        total = int(limits.max())
-        if total > x.shape[2]:
-            more = total - x.shape[2]
+        strange = [i for i in self.logit_bias if not 0 <= i < (space.vocab or 0)]
+        if strange:
+            raise UsageError(f"logit_bias = {strange[0]}: ids of this model are 0 to {space.vocab - 1}")
+        x, given, lengths = prepared(known, len(noise), space)
+        window = math.prod(space.dims)
+        limits = lengths + (self.tokens or window) if self.ends else torch.full_like(lengths, window)
+        more = int(limits.max()) - x.shape[2]
+        if more > 0:
             x, given = torch.nn.functional.pad(x, (0, more)), torch.nn.functional.pad(given, (0, more))
-        reader = Reader(predict, space, cond, size, window)
-        done = torch.zeros(size, dtype=torch.bool)
-        for n in range(int(lengths.min()), total):
-            free = ~given[:, :, n] & ~done[:, None]  # [B, C]
-            if bool(free.any()):
-                draw = self._draw(reader.logits(x[:, :, :n]), noise, n)
-                x[:, :, n] = torch.where(free, draw, x[:, :, n])
-            if self.ends:
-                x[:, :, n] = torch.where(done[:, None] & ~given[:, :, n], space.vocab - 1, x[:, :, n])
-                # A known cell never ends a sample: what follows it may be known as well.
-                ended = (x[:, :, n] == space.vocab - 1).all(1) & (n >= lengths)
-                done |= ended | (n + 1 >= limits)
-                yield x[:, :, : n + 1]
-                if bool(done.all()):
-                    return
-            elif (n + 1) % row == 0:
-                yield x.view(size, space.channels, *space.dims)
-        if total == int(lengths.min()):  # all was known
-            yield x if self.ends else x.view(size, space.channels, *space.dims)
+        rules = known.rules if known is not None else ()
+        rows = []
+        for i, (start, limit) in enumerate(zip(lengths.tolist(), limits.tolist(), strict=True)):
+            rule = rules[i] if rules else None
+            rows.append(Row(self, noise.part(i, i + 1), x[i], given[i], start, limit, rule))
+        return rows, x
 
-    def _draw(self, logits: Tensor, noise: Noise, n: int) -> Tensor:
-        """Ids [B, C] from logits [B, C, V] for cell n."""
+    def choose(self, logits: Tensor, rows: Sequence[Row]) -> Tensor:
+        """The next ids [B, C] of rows that have these logits [B, C, V]."""
+        if self.logit_bias:
+            ids = torch.tensor(list(self.logit_bias))
+            logits = logits.index_add(
+                -1, ids, torch.tensor(list(self.logit_bias.values())).expand(*logits.shape[:2], -1)
+            )
+        if self.repetition_penalty != 1 or self.presence_penalty or self.frequency_penalty:
+            strengths = (self.repetition_penalty, self.presence_penalty, self.frequency_penalty)
+            each = zip(logits, rows, strict=True)
+            logits = torch.stack([penalised(y, row.past, row.drawn, *strengths) for y, row in each])
+        if any(row.rule is not None for row in rows):
+            logits = torch.stack([row.ruled(y) for y, row in zip(logits, rows, strict=True)])
         if self.temperature == 0:
             return logits.argmax(-1)
-        left = filtered(logits, self.temperature, self.top_k, self.top_p, self.min_p)
-        return (left + noise.gumbel(n, left.shape[1:])).argmax(-1)
+        left = filtered(logits, self.temperature, self.top_k, self.top_p, self.min_p, self.typical_p)
+        gumbel = torch.cat([row.noise.gumbel(row.n, left.shape[1:]) for row in rows])
+        return (left + gumbel).argmax(-1)
 
 
 def prepared(known: Known | None, size: int, space: Space) -> tuple[Tensor, Tensor, Tensor]:
@@ -111,34 +124,3 @@ def prepared(known: Known | None, size: int, space: Space) -> tuple[Tensor, Tens
         x = torch.where(given, known.x.flatten(2).long(), x)
     whole = given.all(1)
     return x, given, whole.cummin(1).values.sum(1) if cells else torch.zeros(size, dtype=torch.long)
-
-
-@final
-class Reader:
-    """Logits of the next cell, computing each cell once where the predictor has a memory."""
-
-    def __init__(self, predict: Predictor, space: Space, cond: Cond, size: int, window: int) -> None:
-        self.predict, self.space, self.cond, self.size, self.window = predict, space, cond, size, window
-        self.first = 0  # the cell that stands behind the begin mark: moves on when a stream outgrows the window
-        self.fed = 0  # inputs that the memory holds
-        self.state = predict.start(size, space.dims[0])
-
-    def logits(self, x: Tensor) -> Tensor:
-        """Of the cell that follows x [B, C, n]: [B, C, V]."""
-        n = x.shape[2]
-        if n - self.first + 1 > self.window:
-            self.first, self.fed = n - max(1, self.window // 2), 0
-            self.state = self.predict.start(self.size, self.space.dims[0])
-        assert self.space.vocab is not None
-        begin = x.new_full((self.size, self.space.channels, 1), self.space.vocab)
-        inputs = torch.cat([begin, x[:, :, self.first :]], dim=2)
-        last = inputs.shape[2] - 1
-        if self.state is not None:
-            new = self.predict(inputs[:, :, self.fed :], cond=self.cond, state=self.state)
-            self.fed = inputs.shape[2]
-            return new[:, :, -1]
-        if len(self.space.dims) == 1:
-            return self.predict(inputs, cond=self.cond)[:, :, last]
-        # Without a memory the whole grid is read; what comes later cannot be seen from here.
-        inputs = torch.nn.functional.pad(inputs, (0, self.window - inputs.shape[2]))
-        return self.predict(inputs.view(self.size, -1, *self.space.dims), cond=self.cond).flatten(2, -2)[:, :, last]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, final
 
 from genus.core import Codec, ConditionerConfig
 from genus.data.cache import Cache, Encodable, encoded
 from genus.data.dataset import Dataset
+from genus.data.source import SourceConfig
 from genus.parts import Part
 
 
@@ -39,9 +41,10 @@ class Corpus:
         codec: Codec,
         config: Part,
         conditioner: ConditionerConfig | None,
+        source: SourceConfig,
         tick: Callable[[int], None] | None = None,
     ) -> Cache:
-        """The split as `codec` (resolved: `config`) encodes it, with the fields its conditioner reads and knows."""
+        """The split as `source` encodes it by `codec` (resolved: `config`), and what its conditioner reads."""
         reads = () if conditioner is None else conditioner.reads
 
         def records() -> Iterator[Encodable]:
@@ -50,10 +53,9 @@ class Corpus:
                 yield record.id, record.media, fields if conditioner is None else conditioner.admit(fields)
 
         known = None if conditioner is None or split == "train" else conditioner.model_dump(mode="json")
-        key = json.dumps(
-            [self.digest, split, config.model_dump(mode="json"), _extra(codec), reads, known, self.dataset.shows]
-        )
-        return encoded(self.home, key, codec, records, tick)
+        way = [config.model_dump(mode="json"), _extra(codec), source.reading]
+        key = json.dumps([self.digest, split, *way, reads, known, self.dataset.shows])
+        return encoded(self.home, key, codec, records, tick, partial(source.encode, codec))
 
     @property
     def home(self) -> Path:

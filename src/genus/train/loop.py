@@ -76,12 +76,14 @@ class Loop:
     at: Progress = field(default_factory=Progress)
 
     def __post_init__(self) -> None:
+        self.source = self.source.of(self.model)
         self.flats: dict[str, Flat] = {}
         for turn in self.model.objective.turns:
             if self.owner(turn) == turn.name:
                 self.flats[turn.name] = Flat(self._trained(turn), self.training, self.precision)
         self.best: dict[str, Tensor] = {}
         self.losses: dict[str, float] = {}  # of each turn in the last step
+        self.told: dict[str, float] = {}  # what else its losses had to say
         self.noise = Noise(self.training.seed).child(f"train {self.name}")
         self.device = next(self.model.nets.parameters()).device
 
@@ -110,27 +112,30 @@ class Loop:
         batch = self.source.batch(step).to(self.device)
         noise = self.noise.of(range(step * size, step * size + len(batch)))
         progress = min(1.0, self.progress)
-        scale = rate_scale(progress, self.training)
+        scale, number = rate_scale(progress, self.training), self.model.objective.number
         micro = self.training.micro or len(batch)
         loss, norm = 0.0, 0.0
-        self.losses = {}
+        self.losses, self.told = {}, {}
         self.model.nets.train()
         torch.manual_seed(seed_of(self.training.seed, step))  # dropout inside networks
         for turn in self.model.objective.turns:
             if step % turn.every:
                 continue
-            flat, loss = self.flats[self.owner(turn)], 0.0
+            flat, loss, about = self.flats[self.owner(turn)], 0.0, dict[str, float]()
             self.only(turn)
             flat.zero()
             for start in range(0, len(batch), micro):
                 part = batch.part(start, start + micro) if micro < len(batch) else batch
-                value, _ = self.pass_(part, turn.name, noise.part(start, start + micro), progress)
-                share = part.cells / batch.cells if micro < len(batch) else 1.0
+                value, said = self.pass_(part, turn.name, noise.part(start, start + micro), progress)
+                share = number(part) / number(batch) if micro < len(batch) else 1.0
                 torch.autograd.backward(value * share)
                 flat.gather()
                 loss += float(value.detach()) * share
+                for name, told in said.items():
+                    about[name] = about.get(name, 0.0) + float(told) * share
             norm = float(flat.step(scale, step))
             self.losses[turn.name] = loss
+            self.told |= about
         with torch.no_grad():
             self.model.objective.settle(self.model.nets, noise)
         self.at.skipped = 0 if math.isfinite(norm) else self.at.skipped + 1
@@ -160,7 +165,7 @@ class Loop:
 
     @torch.no_grad()
     def evaluate(self) -> float:
-        """Mean held-out loss of the averaged weights, over the same cells with the same draws each time."""
+        """Mean held-out loss of the averaged weights, over the same items with the same draws each time."""
         total, cells, first = 0.0, 0, 0
         self.model.nets.eval()
         noise = Noise(self.training.seed).child(f"evaluate {self.name}")
@@ -169,7 +174,8 @@ class Loop:
         with self.averaged():
             for batch in self.evaluation():
                 value, _ = self.pass_(batch.to(self.device), turn, noise.of(range(first, first + len(batch))), 1.0)
-                total, cells, first = total + float(value) * batch.cells, cells + batch.cells, first + len(batch)
+                n = self.model.objective.number(batch)
+                total, cells, first = total + float(value) * n, cells + n, first + len(batch)
         return total / max(1, cells)
 
     @contextmanager
@@ -213,8 +219,8 @@ class Loop:
                 progress = self.progress
                 if int(progress * LOG_POINTS) > int(before * LOG_POINTS) or self.at.step == 1:
                     rate = rate_scale(progress, self.training)
-                    named = self.losses if len(self.losses) > 1 else {}
-                    self.log("train", loss=loss, norm=norm, rate=rate, **named)
+                    named = {**self.told, **(self.losses if len(self.losses) > 1 else {})}
+                    self.log("train", **{**named, "loss": loss, "norm": norm, "rate": rate})
                     self.watch.tick(min(1.0, progress), 1.0, f"step {self.at.step}  loss {loss:.3f}")
                 # Judge before saving: a checkpoint then never stands between a step and its evaluation.
                 due = judged and progress >= (self.at.evaluated + 1) / self.training.evaluations

@@ -17,10 +17,11 @@ from typing import Any, Literal, final
 import torch
 
 from genus import files
-from genus.core import Batch, Codec, Objective
+from genus.core import Batch, Codec, Model, Objective
 from genus.data.cache import Cache
 from genus.data.source import SourceConfig
-from genus.errors import GenusError
+from genus.errors import GenusError, UsageError
+from genus.networks.lora import LoraConfig
 from genus.parts import restored
 from genus.recipe import Phase
 from genus.run import assemble, parameters
@@ -107,13 +108,15 @@ class Bench:
         """A loop for `phase` that goes nowhere."""
         torch.manual_seed(phase.training.seed)
         training = phase.training.but(batch=batch, micro=None)
+        model = assemble(phase, self.codec)
+        adapt(phase, model, self.kind)
 
         def nothing() -> Iterator[Batch]:
             return iter(())
 
         return Loop(
             name="probe",
-            model=assemble(phase, self.codec),
+            model=model,
             training=training,
             source=self.source.over(self.cache, self.codec, training.seed, batch),
             evaluation=nothing,
@@ -141,6 +144,18 @@ class Bench:
         """Relative difference of the first loss between this number format and fp32: whether the format may be used."""
         losses = [replace(self, kind=kind).loop(phase, few).step()[0] for kind in (torch.float32, self.kind)]
         return abs(losses[1] - losses[0]) / max(1e-9, abs(losses[0]))
+
+
+def adapt(phase: Phase, model: Model, precision: torch.dtype) -> None:
+    """Where the phase has an adapter, that is trained and nothing else. Raises `UsageError` if there is no start."""
+    if phase.adapter is None:
+        return
+    if not isinstance(phase.adapter, LoraConfig) or phase.start is None:
+        raise UsageError(
+            f"phase {phase.name!r} has the adapter {phase.adapter.kind}, but an adapter is networks.lora and changes a "
+            "model that is there: name it with start, or with --from"
+        )
+    phase.adapter.onto(model.nets, precision)
 
 
 def planned(

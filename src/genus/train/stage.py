@@ -23,6 +23,7 @@ from genus.core import Batch, Model
 from genus.data.dataset import Dataset
 from genus.data.source import SourceConfig
 from genus.errors import GenusError, UsageError
+from genus.networks.lora import LoraConfig
 from genus.recipe import Phase, Recipe
 from genus.run import Run, assemble, load_model, parameters, save
 from genus.train.budget import Budget
@@ -30,7 +31,7 @@ from genus.train.corpus import Corpus
 from genus.train.loop import Loop
 from genus.train.meter import Meter, peak_bytes, watts
 from genus.train.pace import Pace
-from genus.train.plan import Plan, compiled, planned
+from genus.train.plan import Plan, adapt, compiled, planned
 from genus.watch import Silent, Watch
 
 
@@ -72,7 +73,7 @@ def _train(
     meter = Meter()
     reports: list[dict[str, Any]] = []
     shares = sum(phase.share for phase in recipe.phases)
-    earlier: dict[str, Path] = {}
+    earlier = {name: Path(place) for name, place in recipe.given.items()}
     for i, phase in enumerate(recipe.phases):
         last = i == len(recipe.phases) - 1
         place = folder if last else folder / "phases" / phase.name
@@ -132,7 +133,7 @@ def _open(recipe: Recipe, dataset: Dataset, folder: Path) -> Corpus:
         )
     corpus = Corpus(dataset, digest)
     files.write_json(folder / "data.json", _facts(recipe, corpus))
-    files.write_json(folder / "environment.json", _environment())
+    files.write_json(folder / "environment.json", environment())
     files.write_json(folder / "recipe.json", said)
     return corpus
 
@@ -160,7 +161,8 @@ def _facts(recipe: Recipe, corpus: Corpus) -> dict[str, Any]:
     }
 
 
-def _environment() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
+    """What a run was made with."""
     import importlib.metadata as metadata
 
     wanted = ("genus", "torch", "numpy", "tokenizers", "safetensors", "pylance", "pillow", "pydantic")
@@ -212,9 +214,9 @@ def _phase(
             conditioner = None if phase.conditioner is None else phase.conditioner.fit(corpus.fields)
         phase = phase.but(codec=codec.save(stored.parent), conditioner=conditioner).after(earlier)
         plan = Plan(phase)
-    train = corpus.cache("train", codec, plan.phase.codec, plan.phase.conditioner)
+    train = corpus.cache("train", codec, plan.phase.codec, plan.phase.conditioner, source)
     split = "val" if corpus.dataset.count("status = 'kept' AND split = 'val'") else "train"
-    held = corpus.cache(split, codec, plan.phase.codec, plan.phase.conditioner)
+    held = corpus.cache(split, codec, plan.phase.codec, plan.phase.conditioner, source)
     if not stored.exists():
         plan = planned(plan, codec, source, train, budget, share, meter, watch)
         files.write_json(folder / "forecast.json", plan.forecast)
@@ -229,6 +231,7 @@ def _phase(
     model = assemble(phase, codec, prompt)
     if begun is not None:
         model.nets.load_state_dict(begun[0].nets.state_dict())
+    adapt(phase, model, precision)
     size = phase.training.micro or phase.training.batch
 
     judged = spread(source.judged(held, codec, size), plan.evaluation)
@@ -255,6 +258,8 @@ def _phase(
     weights = loop.run()
     torch.manual_seed(phase.training.seed)  # what no turn trains keeps the value it started with
     kept = replace(assemble(phase, codec, prompt), precision=plan.precision)
+    if begun is not None and isinstance(phase.adapter, LoraConfig):
+        weights = phase.adapter.merged(begun[0].nets.state_dict(), weights)
     kept.nets.load_state_dict(weights, strict=False)
     save(kept, phase, place)
     return {

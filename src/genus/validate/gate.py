@@ -15,9 +15,12 @@ from typing import Literal, final
 from pydantic import Field
 
 from genus.parts import Part
+from genus.validate.answers import ANSWERS
 from genus.validate.findings import Finding
 from genus.validate.memorisation import COPIES
+from genus.validate.preferences import PREFERRED
 from genus.validate.retrieval import CLASSIFIED, RETRIEVED
+from genus.validate.solved import PASSED
 
 
 @final
@@ -55,6 +58,13 @@ class Gate(Part):
                 if other is not None and not value < other.value:
                     opponent = f"{SAID.get(name, name)} {other.value:.3f}"
                     reasons.append(f"it needs {value:.3f} bits per byte of held-out text, {opponent}")
+        for name, said in RAISED.items():
+            if name in found and f"{name}/before" in base:
+                judged = True
+                if not better(found[name], base[f"{name}/before"]):
+                    values = f"{found[name].value:.3f}, before {base[f'{name}/before'].value:.3f}"
+                    reasons.append(f"{said}: {values}")
+                break
         if "gap_closed" in found:
             judged = True
             gap = found["gap_closed"].value
@@ -106,3 +116,14 @@ class Gate(Part):
 
 #: Opponents as a sentence names them.
 SAID = {"ngram5": "counting five bytes (n-gram)", "gzip": "gzip", "xz": "xz", "xz_primed": "xz shown the training text"}
+#: What fine-tuning is for, by the finding that tells, and what is said where it did not help; the first counts.
+RAISED = {
+    PREFERRED: "it prefers the better answer no more often",
+    PASSED: "it solves no more questions",
+    ANSWERS: "fine-tuning has not taught it to answer, in bits per byte",
+}
+
+
+def better(one: Finding, other: Finding) -> bool:
+    """Whether the first is the better of two findings of a kind."""
+    return one.value < other.value if one.better == "lower" else one.value > other.value

@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 from genus.core import Model, Noise
 from genus.data.dataset import Dataset, Record
 from genus.data.source import SourceConfig
+from genus.dialogue import Message
 from genus.errors import UsageError
 from genus.run import Run, in_memory
 from genus.validate.features import WIDTH, Features, features, remembered
 from genus.watch import Silent, Watch
 
 HELD = "test"
+QUIET = Silent()
 BLOCK = 1000  # pictures whose features are kept in one file
 
 
@@ -34,7 +36,8 @@ class Subject:
     """records(split): the kept items of a split, decoded, from the beginning. held: the split no training step has
     read.
 
-    key: stands for the data in the names of cached features, which lie in `home` (None: nowhere).
+    key: stands for the data in the names of cached features, which lie in `home` (None: nowhere). before: the folder of
+    the model that the last phase began from, None if it began anew.
     """
 
     model: Model
@@ -44,6 +47,7 @@ class Subject:
     held: str = HELD
     key: str = ""
     home: Path | None = None
+    before: Path | None = None
     most: int = 1000  # samples that any measure may ask for
     seed: int = 0
     batch: int = 50
@@ -71,6 +75,7 @@ class Subject:
             held,
             run.data["digest"],
             home,
+            begun_from(run),
             most,
             watch=watch or Silent(),
         )
@@ -111,20 +116,12 @@ class Subject:
 
     def nats(self, records: Sequence[Record], batch: int = 16) -> tuple[NDArray[np.float64], bool]:
         """-log p of each item, and whether it is exact or an upper bound. Raises `NoLikelihood` with the reason."""
-        cache = in_memory(self.model.codec, [record.media for record in records])
-        cache = replace(cache, fields=columns([record.fields for record in records]))
-        totals = np.zeros(len(records))
-        exact = True
-        done = 0
         self.model.nets.eval()
-        with torch.inference_mode():
-            for part in self.source.once(cache, self.model.codec, batch):
-                said = self.model.log_prob(part, Noise(self.seed, tuple(range(done, done + len(part)))))
-                exact &= said.exact
-                np.add.at(totals, [int(i) for i in part.ids], -said.nats.double().numpy())
-                done += len(part)
-                self.watch.tick(int(part.ids[-1]) + 1, len(records), "likelihood")
-        return totals, exact
+        return scored(self.model, self.source, records, batch, self.seed, self.watch)
+
+    def answers(self, asked: Sequence[Sequence[Message]], tokens: int = 200, **knobs: Any) -> list[str]:
+        """What the model answers to each conversation; the i-th is drawn as sample i."""
+        return answers(self.model, asked, tokens, 0, self.seed, self.batch, self.watch, **knobs)
 
     def featured(self, pictures: Sequence[Any], name: str) -> Features:
         """[n, features] of pictures; name: for the watcher."""
@@ -157,6 +154,54 @@ class Subject:
     def seen(self, records: Sequence[Record]) -> list[Any]:
         """Pictures as the model could at best give them: at its own size and mode, where theirs is another."""
         return self.model.codec.like([record.media for record in records])
+
+
+def scored(
+    model: Model, source: SourceConfig, records: Sequence[Record], batch: int = 16, seed: int = 0, watch: Watch = QUIET
+) -> tuple[NDArray[np.float64], bool]:
+    """-log p of each item by any model, as `source` counts it. See `Subject.nats`."""
+    cache = in_memory(model.codec, [record.media for record in records], source)
+    cache = replace(cache, fields=columns([record.fields for record in records]))
+    totals = np.zeros(len(records))
+    exact = True
+    done = 0
+    with torch.inference_mode():
+        for part in source.once(cache, model.codec, batch):
+            said = model.log_prob(part, Noise(seed, tuple(range(done, done + len(part)))))
+            exact &= said.exact
+            np.add.at(totals, [int(i) for i in part.ids], -said.nats.double().numpy())
+            done += len(part)
+            watch.tick(int(part.ids[-1]) + 1, len(records), "likelihood")
+    return totals, exact
+
+
+def answers(
+    model: Model,
+    asked: Sequence[Sequence[Message]],
+    tokens: int = 200,
+    first: int = 0,
+    seed: int = 0,
+    batch: int = 50,
+    watch: Watch = QUIET,
+    **knobs: Any,
+) -> list[str]:
+    """What any model answers to each conversation; the i-th is drawn as sample `first` + i of a seed."""
+    found: list[str] = []
+    for start in range(0, len(asked), batch):
+        some = asked[start : start + batch]
+        noise = Noise(seed).child("answers").of(range(first + start, first + start + len(some)))
+        found += model.said(*model.answers(noise, some, tokens, **knobs))
+        watch.tick(len(found), len(asked), "answers")
+    return found
+
+
+def begun_from(run: Run) -> Path | None:
+    """The folder of the model that a run's last phase began from, if it is there."""
+    name = run.recipe.phases[-1].start
+    if name is None:
+        return None
+    place = Path(run.recipe.given.get(name, run.path / "phases" / name))
+    return place if (place / "config.json").is_file() else None
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -1,0 +1,71 @@
+"""Verbs for open weights: import, export."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from genus.cli.lines import exported, show
+from genus.cli.options import Home, Json, RunName
+from genus.cli.work import opened, watched
+
+
+def import_(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="A folder of Hugging Face, a .gguf file, or a package: smollm2.")
+    ],
+    name: Annotated[str | None, typer.Option(help="Of the run (default: the source's).")] = None,
+    licence: Annotated[str | None, typer.Option(help="SPDX identifier, where the source does not say.")] = None,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Make a run of published weights: Llama, SmolLM2, Mistral, Qwen, GPT-2, Mixtral, OLMoE. Nothing is unpickled.
+
+    Example: genus import smollm2 --name smol
+
+    Example: genus import models/Qwen2.5-0.5B-Instruct
+
+    Example: genus import llama.Q8_0.gguf --name llama --licence llama3.2
+    """
+    from genus.exchange import bring
+
+    def go(watch: Any) -> Any:
+        watch.stage("import", source)
+        return bring(source, name, home, licence, watch.say)
+
+    brought = watched(go, json)
+    show(brought.json()) if json else print(
+        f"run     {brought.run}\n"
+        f"model   {brought.architecture}, {brought.parameters / 1e6:.1f} M parameters\n"
+        f"licence {brought.licence or 'not stated: say it with --licence'}"
+    )
+
+
+def export(
+    run: RunName,
+    format_: Annotated[str, typer.Option("--format", help="hf (a folder) or gguf (a file).")] = "hf",
+    type_: Annotated[
+        str, typer.Option("--type", help="Numbers: f32, f16, bf16; of a gguf also q8_0, q4_0, q4_k.")
+    ] = "f32",
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Where (default: RUN-TYPE in this folder).")] = None,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """Write a run's model as other programs read it, read it back and compare. Exit code 1 if it behaves differently.
+
+    Example: genus export smol --format gguf --type q8_0 -o smol.gguf
+
+    Example: genus export smol --format hf --type bf16 -o smol-hf/
+    """
+    from genus.exchange import give
+
+    found = opened(run, home)
+
+    def go(watch: Any) -> Any:
+        watch.stage("export", found.name)
+        return give(found, format_, type_, out, watch.say)
+
+    given = watched(go, json)
+    show(given.json()) if json else print("\n".join(exported(given.json())))

@@ -1,0 +1,34 @@
+"""Open weights in and out: folders of Hugging Face and GGUF files become runs, and runs become these.
+
+    packing, gguf      number formats; the file
+    layout, configs    what published files call the weights and the settings of `networks.decoder`
+    vocabulary         tokenizers, templates, special tokens
+    source, intake     in
+    parity, outlet     out; every export is read back and compared
+
+Fetched when first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__all__ = ["Brought", "Given", "bring", "give"]
+
+if TYPE_CHECKING:
+    from genus.exchange.intake import Brought, bring
+    from genus.exchange.outlet import Given, give
+
+_HOME = {
+    **dict.fromkeys(("Brought", "bring"), "genus.exchange.intake"),
+    **dict.fromkeys(("Given", "give"), "genus.exchange.outlet"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Public names arrive with their module."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'genus.exchange' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOME[name]), name)

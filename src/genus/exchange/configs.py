@@ -1,0 +1,400 @@
+"""What published configurations say of a network, as `networks.decoder`, and back: config.json, and the values of GGUF.
+
+What a published setting would change and this network does not have is refused by name: to leave it out would give
+other outputs without a word. Knows no tensor and no tokenizer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import torch
+
+from genus.errors import UsageError
+from genus.networks.decoder import DecoderConfig, Mixture, Stretch, speeds
+
+#: model_type -> the class that other libraries build.
+HF = {
+    "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
+    "qwen2": "Qwen2ForCausalLM",
+    "qwen3": "Qwen3ForCausalLM",
+    "gpt2": "GPT2LMHeadModel",
+    "mixtral": "MixtralForCausalLM",
+    "olmoe": "OlmoeForCausalLM",
+    "qwen2_moe": "Qwen2MoeForCausalLM",
+    "qwen3_moe": "Qwen3MoeForCausalLM",
+}
+#: model_type -> general.architecture.
+GGUF = {
+    "llama": "llama",
+    "mistral": "llama",
+    "mixtral": "llama",
+    "qwen2": "qwen2",
+    "qwen3": "qwen3",
+    "gpt2": "gpt2",
+    "olmoe": "olmoe",
+    "qwen2_moe": "qwen2moe",
+    "qwen3_moe": "qwen3moe",
+}
+#: Values of settings that change nothing; any other value of these is refused.
+HARMLESS: Mapping[str, tuple[Any, ...]] = {
+    "clip_qkv": (None,),
+    "decoder_sparse_step": (None, 1),
+    "mlp_only_layers": (None, []),
+    "partial_rotary_factor": (None, 1, 1.0),
+    "scale_attn_by_inverse_layer_idx": (None, False),
+    "scale_attn_weights": (None, True),
+    "add_cross_attention": (None, False),
+    "quantization_config": (None,),
+}
+Said = Mapping[str, Any]
+
+
+def from_hf(said: Said) -> tuple[str, DecoderConfig, int, int]:
+    """(model_type, configuration, vocabulary, longest window) of a config.json. Raises `UsageError` for what does not
+    fit.
+    """
+    kind = said.get("model_type")
+    if kind not in HF:
+        raise UsageError(
+            f"config.json says model_type = {kind!r}, which is not read; read are: {', '.join(HF)} (SmolLM2 is a llama)"
+        )
+    for name, values in HARMLESS.items():
+        if name in said and said[name] not in values:
+            raise UsageError(f"config.json says {name} = {said[name]!r}, which this version of genus does not have")
+    if kind == "gpt2":
+        return kind, *_gpt2(said)
+    gate = said.get("hidden_act", "silu")
+    if gate not in ("silu", "swish"):
+        raise UsageError(f"config.json says hidden_act = {gate!r}; of a {kind} only silu is read")
+    width, heads = _int(said, "hidden_size"), _int(said, "num_attention_heads")
+    kv = said.get("num_key_value_heads") or (8 if kind in ("mistral", "mixtral") else heads)
+    theta, stretch = _rope(said, 1e6 if kind == "mixtral" else 1e4)
+    context = _int(said, "max_position_embeddings")
+    attention = bool(said.get("attention_bias"))
+    biased = kind in ("qwen2", "qwen2_moe") and said.get("qkv_bias") is not False
+    biases = (("qkv", attention or biased), ("out", attention), ("ffn", bool(said.get("mlp_bias"))))
+    norms: dict[str, Literal["none", "head", "all"]] = {"qwen3": "head", "qwen3_moe": "head", "olmoe": "all"}
+    config = DecoderConfig(
+        depth=_int(said, "num_hidden_layers"),
+        width=width,
+        head=said.get("head_dim") or width // heads,
+        heads=heads,
+        kv_heads=kv,
+        hidden=_int(said, "intermediate_size"),
+        mixture=_mixture(kind, said),
+        eps=said.get("rms_norm_eps", 1e-5 if kind in ("mixtral", "olmoe") else 1e-6),
+        theta=theta,
+        stretch=stretch,
+        context=context,
+        biases=tuple(name for name, there in biases if there),
+        qk_norm=norms.get(kind, "none"),
+        tied=bool(said.get("tie_word_embeddings", False)),
+    )
+    slides = said.get("use_sliding_window", not kind.startswith("qwen"))
+    sliding = said.get("sliding_window", 4096 if kind == "mistral" else None) if slides else None
+    # Within one such window, sliding attention is plain attention; genus goes on from half a window when one is full.
+    return kind, config, _int(said, "vocab_size"), min(context, sliding or context)
+
+
+def _int(said: Said, name: str) -> int:
+    value = said.get(name)
+    if not isinstance(value, int) or value < 1:
+        raise UsageError(f"config.json says {name} = {value!r}; it should be a whole number above 0")
+    return value
+
+
+def _rope(said: Said, usual: float) -> tuple[float, Stretch | None]:
+    """theta and what stretches it, of either way to write them."""
+    rope = said.get("rope_parameters") or said.get("rope_scaling") or {}
+    theta = rope.get("rope_theta") or said.get("rope_theta") or usual
+    kind = rope.get("rope_type") or rope.get("type") or "default"
+    if rope.get("partial_rotary_factor", 1) != 1:
+        raise UsageError("config.json turns a part of each head alone (partial_rotary_factor), which is not read")
+    if kind == "default":
+        return float(theta), None
+    if kind != "llama3":
+        raise UsageError(f"config.json stretches positions by {kind!r}; read are: default, llama3")
+    stretch = Stretch(
+        factor=rope["factor"],
+        low=rope["low_freq_factor"],
+        high=rope["high_freq_factor"],
+        trained=rope["original_max_position_embeddings"],
+    )
+    return float(theta), stretch
+
+
+def _mixture(kind: str, said: Said) -> Mixture | None:
+    if kind not in ("mixtral", "olmoe", "qwen2_moe", "qwen3_moe"):
+        return None
+    number = said.get("num_local_experts") or said.get("num_experts")
+    if not isinstance(number, int):
+        raise UsageError("config.json does not say how many experts there are (num_local_experts or num_experts)")
+    return Mixture(
+        number=number,
+        chosen=_int(said, "num_experts_per_tok"),
+        hidden=_int(said, "moe_intermediate_size" if kind.startswith("qwen") else "intermediate_size"),
+        even=kind == "mixtral" or bool(said.get("norm_topk_prob", False)),
+        shared=_int(said, "shared_expert_intermediate_size") if kind == "qwen2_moe" else 0,
+    )
+
+
+def _gpt2(said: Said) -> tuple[DecoderConfig, int, int]:
+    gate = said.get("activation_function", "gelu_new")
+    if gate not in ("gelu_new", "gelu_pytorch_tanh"):
+        raise UsageError(f"config.json says activation_function = {gate!r}; of a gpt2 only gelu_new is read")
+    width, heads, context = _int(said, "n_embd"), _int(said, "n_head"), _int(said, "n_positions")
+    config = DecoderConfig(
+        depth=_int(said, "n_layer"),
+        width=width,
+        head=width // heads,
+        heads=heads,
+        kv_heads=heads,
+        hidden=said.get("n_inner") or 4 * width,
+        norm="layer",
+        eps=said.get("layer_norm_epsilon", 1e-5),
+        places="learned",
+        context=context,
+        gate="gelu",
+        biases=("qkv", "out", "ffn"),
+        tied=bool(said.get("tie_word_embeddings", True)),
+    )
+    return config, _int(said, "vocab_size"), context
+
+
+def kind_of(config: DecoderConfig, hint: str | None = None) -> str:
+    """The model_type that has just these settings; `hint` if it does too. Raises `UsageError` if none has."""
+    plain = config.norm == "rms" and config.places == "rotary" and config.gate == "swiglu"
+    biases, mixture = set(config.biases), config.mixture
+    fits: dict[str, Callable[[], bool]] = {
+        "gpt2": lambda: (
+            (config.norm, config.places, config.gate, config.qk_norm) == ("layer", "learned", "gelu", "none")
+            and biases == {"qkv", "out", "ffn"}
+            and config.kv_heads == config.heads
+            and config.heads * config.head == config.width
+            and mixture is None
+        ),
+        "llama": lambda: (
+            plain and mixture is None and config.qk_norm == "none" and ("qkv" in biases) == ("out" in biases)
+        ),
+        "mistral": lambda: plain and mixture is None and config.qk_norm == "none" and not biases,
+        "qwen2": lambda: (
+            plain
+            and mixture is None
+            and config.qk_norm == "none"
+            and biases == {"qkv"}
+            and config.heads * config.head == config.width
+        ),
+        "qwen3": lambda: plain and mixture is None and config.qk_norm == "head" and biases in (set(), {"qkv", "out"}),
+        "mixtral": lambda: (
+            plain
+            and mixture is not None
+            and mixture.even
+            and not mixture.shared
+            and not biases
+            and config.qk_norm == "none"
+        ),
+        "olmoe": lambda: (
+            plain
+            and mixture is not None
+            and not mixture.shared
+            and config.qk_norm == "all"
+            and config.heads * config.head == config.width
+            and biases in (set(), {"qkv", "out"})
+        ),
+        "qwen2_moe": lambda: (
+            plain
+            and mixture is not None
+            and mixture.shared > 0
+            and config.qk_norm == "none"
+            and biases == {"qkv"}
+            and config.heads * config.head == config.width
+        ),
+        "qwen3_moe": lambda: (
+            plain
+            and mixture is not None
+            and not mixture.shared
+            and config.qk_norm == "head"
+            and biases in (set(), {"qkv", "out"})
+        ),
+    }
+    for name in ([hint] if hint in fits else []) + list(fits):
+        if fits[name]():
+            return name
+    raise UsageError(
+        f"no published architecture has these settings of {config.kind} together (norm {config.norm}, places "
+        f"{config.places}, gate {config.gate}, biases {', '.join(config.biases) or 'none'}, qk_norm {config.qk_norm}, "
+        f"{'experts' if mixture else 'no experts'}); known are: {', '.join(fits)}"
+    )
+
+
+def to_hf(config: DecoderConfig, kind: str, vocab: int) -> dict[str, Any]:
+    """config.json of this model_type, without the ids of special tokens."""
+    head: dict[str, Any] = {"architectures": [HF[kind]], "model_type": kind, "vocab_size": vocab}
+    head |= {"tie_word_embeddings": config.tied, "use_cache": True}
+    if kind == "gpt2":
+        return head | {
+            "n_embd": config.width,
+            "n_layer": config.depth,
+            "n_head": config.heads,
+            "n_inner": config.hidden,
+            "n_positions": config.context,
+            "layer_norm_epsilon": config.eps,
+            "activation_function": "gelu_new",
+        }
+    rope: dict[str, Any] = {"rope_type": "default", "rope_theta": config.theta}
+    if config.stretch is not None:
+        s = config.stretch
+        rope |= {"rope_type": "llama3", "factor": s.factor, "low_freq_factor": s.low, "high_freq_factor": s.high}
+        rope |= {"original_max_position_embeddings": s.trained}
+    said = head | {
+        "hidden_size": config.width,
+        "intermediate_size": config.hidden,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.heads,
+        "num_key_value_heads": config.kv_heads,
+        "head_dim": config.head,
+        "hidden_act": "silu",
+        "max_position_embeddings": config.context,
+        "rms_norm_eps": config.eps,
+        "rope_parameters": rope,
+        # What versions before 5 of transformers read.
+        "rope_theta": config.theta,
+        "rope_scaling": rope if config.stretch is not None else None,
+    }
+    if kind in ("llama", "qwen3", "qwen3_moe", "olmoe"):
+        said["attention_bias"] = "out" in config.biases
+    if kind == "llama":
+        said["mlp_bias"] = "ffn" in config.biases
+    if kind in ("mistral", "mixtral", "qwen2", "qwen3", "qwen2_moe", "qwen3_moe"):
+        said["sliding_window"] = None
+    if kind.startswith("qwen"):
+        said["use_sliding_window"] = False
+    if config.mixture is not None:
+        m = config.mixture
+        said |= {"num_experts_per_tok": m.chosen, "norm_topk_prob": m.even}
+        said["num_local_experts" if kind == "mixtral" else "num_experts"] = m.number
+        said["moe_intermediate_size" if kind.startswith("qwen") else "intermediate_size"] = m.hidden
+        if m.shared:
+            said["shared_expert_intermediate_size"] = m.shared
+    return said
+
+
+def from_gguf(values: Said, tensors: Mapping[str, tuple[int, ...]]) -> tuple[str, DecoderConfig, int, int]:
+    """The same of the values of a GGUF. tensors: the shapes, which tell of biases and of what is tied."""
+    arch = values.get("general.architecture")
+    kinds = {"llama": "mixtral" if values.get("llama.expert_count") else "llama"}
+    kinds |= {GGUF[kind]: kind for kind in GGUF if GGUF[kind] != "llama"}
+    if arch not in kinds:
+        raise UsageError(f"this GGUF says general.architecture = {arch!r}; read are: {', '.join(kinds)}")
+    kind = kinds[arch]
+
+    def told(name: str, usual: Any = None) -> Any:
+        value = values.get(f"{arch}.{name}", usual)
+        if value is None:
+            raise UsageError(f"this GGUF does not say {arch}.{name}; take another file of this model")
+        return value
+
+    if "token_embd.weight" not in tensors:
+        raise UsageError("this GGUF has no tensor token_embd.weight, so it is no whole model; take another file")
+    vocab, width = tensors["token_embd.weight"]
+    heads = told("attention.head_count")
+    kv = told("attention.head_count_kv", heads)
+    if not isinstance(heads, int) or not isinstance(kv, int):
+        raise UsageError("this GGUF has another number of heads in each layer, which is not read")
+    head = values.get(f"{arch}.attention.key_length") or width // heads
+    layer = arch == "gpt2"
+    if told("rope.dimension_count", head) != head:
+        raise UsageError(f"this GGUF turns a part of each head alone ({arch}.rope.dimension_count), which is not read")
+    if values.get(f"{arch}.rope.scaling.type", "none") != "none":
+        raise UsageError(f"this GGUF stretches positions by {values[f'{arch}.rope.scaling.type']!r}, which is not read")
+    context = told("context_length")
+    number = values.get(f"{arch}.expert_count") or 0
+    mixture = None
+    if number:
+        up = tensors.get("blk.0.ffn_up_exps.weight")
+        if up is None:
+            raise UsageError("this GGUF keeps each expert in tensors of its own, an old layout that is not read")
+        shared = tensors.get("blk.0.ffn_up_shexp.weight")
+        even = values.get(f"{arch}.expert_weights_norm", kind in ("mixtral", "qwen3_moe"))
+        mixture = Mixture(
+            number=number,
+            chosen=told("expert_used_count"),
+            hidden=up[1],
+            even=bool(even),
+            shared=0 if shared is None else shared[0],
+        )
+    biases = (
+        ("qkv", {"blk.0.attn_q.bias", "blk.0.attn_qkv.bias"}),
+        ("out", {"blk.0.attn_output.bias"}),
+        ("ffn", {"blk.0.ffn_up.bias"}),
+    )
+    norm: Literal["none", "head", "all"] = "none"
+    if "blk.0.attn_q_norm.weight" in tensors:
+        norm = "head" if tensors["blk.0.attn_q_norm.weight"] == (head,) and kind != "olmoe" else "all"
+    eps = told("attention.layer_norm_epsilon" if layer else "attention.layer_norm_rms_epsilon")
+    config = DecoderConfig(
+        depth=told("block_count"),
+        width=width,
+        head=head,
+        heads=heads,
+        kv_heads=kv,
+        hidden=told("feed_forward_length", mixture.hidden if mixture else None),
+        mixture=mixture,
+        norm="layer" if layer else "rms",
+        eps=float(f"{eps:.6g}"),  # as it was written before it became 32 bits
+        places="learned" if layer else "rotary",
+        theta=float(f"{told('rope.freq_base', 10000.0):.7g}"),
+        context=context,
+        gate="gelu" if layer else "swiglu",
+        biases=tuple(name for name, some in biases if some & tensors.keys()),
+        qk_norm=norm,
+        tied="output.weight" not in tensors,
+    )
+    return kind, config, vocab, min(context, values.get(f"{arch}.attention.sliding_window") or context)
+
+
+def to_gguf(config: DecoderConfig, kind: str, vocab: int) -> dict[str, Any]:
+    """The values that say the same."""
+    arch = GGUF[kind]
+    said: dict[str, Any] = {
+        "context_length": config.context,
+        "embedding_length": config.width,
+        "block_count": config.depth,
+        "feed_forward_length": config.hidden,
+        "attention.head_count": config.heads,
+        "attention.head_count_kv": config.kv_heads,
+        "vocab_size": vocab,
+    }
+    if kind == "gpt2":
+        said["attention.layer_norm_epsilon"] = config.eps
+    else:
+        said |= {"attention.layer_norm_rms_epsilon": config.eps, "rope.freq_base": config.theta}
+        said |= {"rope.dimension_count": config.head}
+        said |= {"attention.key_length": config.head, "attention.value_length": config.head}
+    if config.mixture is not None:
+        m = config.mixture
+        said |= {"expert_count": m.number, "expert_used_count": m.chosen, "expert_weights_norm": m.even}
+        if kind != "mixtral":
+            said["expert_feed_forward_length"] = m.hidden
+        else:
+            said["feed_forward_length"] = m.hidden
+        if m.shared:
+            said["expert_shared_feed_forward_length"] = m.shared
+    return {"general.architecture": arch} | {f"{arch}.{name}": value for name, value in said.items()}
+
+
+def factors(config: DecoderConfig) -> torch.Tensor:
+    """rope_freqs.weight: by how much each wave is stretched."""
+    return speeds(config.but(stretch=None)) / speeds(config)
+
+
+def stretched(config: DecoderConfig, told: torch.Tensor) -> DecoderConfig:
+    """With the stretch that such factors tell of. Raises `UsageError` if no stretch of Llama 3 gives these."""
+    for trained in (8192, 1 << 12, 1 << 14, 1 << 15, 1 << 16):
+        found = config.but(stretch=Stretch(factor=round(float(told.max()), 4), trained=trained))
+        if told.shape == (config.head // 2,) and torch.allclose(factors(found), told.float(), rtol=1e-4):
+            return found
+    raise UsageError("this GGUF stretches positions (rope_freqs.weight) otherwise than Llama 3 does, which is not read")

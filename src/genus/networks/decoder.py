@@ -1,0 +1,311 @@
+"""The published decoder-only language network: GPT-2, Llama, Mistral, Qwen and their kin are settings of this one.
+
+Radford et al. 2019; Touvron et al. 2023 (arXiv 2302.13971); Jiang et al. 2023 (arXiv 2310.06825); Yang et al. 2024
+(arXiv 2412.15115), 2025 (arXiv 2505.09388). What `networks.transformer` decides by itself stands here in the
+configuration, so that weights trained elsewhere mean the same: norms with weights, biases, an explicit hidden size.
+
+The begin mark. Published vocabularies have no id for it. The network reads it as the id `begin`, the one behind which
+these weights saw texts start (None: the end mark, as it parts texts in a stream). Models that are used without such a
+token (`apart`) read it alone: it says the first cell, and what follows does not see it. So the logits behind n ids are
+those that other libraries give for these n ids.
+Knows no loss, no tokenizer and no file format.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Literal, Self, final
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+
+from genus.core import Cond, Network, NetworkConfig, Roads, Space, State
+from genus.errors import UsageError
+from genus.networks.attention import Memory, Table, Turned, attend, places, taped, waves
+from genus.networks.experts import Experts, gated
+from genus.networks.packed import GROUP, PackedLayers, PackedLinear, kernel
+from genus.parts import Part
+
+
+class Stretch(Part):
+    """How rotary positions reach beyond the `trained` ones (Grattafiori et al. 2024, arXiv 2407.21783).
+
+    Waves that fit into the trained length fewer than `low` times become `factor` times as long, those that fit more
+    than `high` times stay, between them the change is gradual.
+    """
+
+    kind: Literal["networks.decoder.stretch"] = "networks.decoder.stretch"
+    factor: float = Field(8.0, ge=1)
+    low: float = Field(1.0, gt=0)
+    high: float = Field(4.0, gt=0)
+    trained: int = Field(8192, ge=1)
+
+    def of(self, speed: Tensor) -> Tensor:
+        """Angles a place, stretched."""
+        fits = self.trained * speed / (2 * math.pi)
+        kept = ((fits - self.low) / (self.high - self.low)).clamp(0, 1)
+        return speed / self.factor * (1 - kept) + speed * kept
+
+
+class Mixture(Part):
+    """Experts in place of each feed-forward: so many, `chosen` a cell, each of `hidden` channels; see `experts`."""
+
+    kind: Literal["networks.decoder.mixture"] = "networks.decoder.mixture"
+    number: int = Field(ge=1)
+    chosen: int = Field(ge=1)
+    hidden: int = Field(ge=1)
+    even: bool = True
+    shared: int = Field(0, ge=0)
+
+
+class DecoderConfig(NetworkConfig):
+    """Sizes in channels, heads and cells.
+
+    hidden: of the feed-forward. norm: RMSNorm or LayerNorm (which has biases), with this eps. places: rotary, turning
+    the pairs (i, i + head / 2) by waves from 2 pi to 2 pi x theta; or a learned vector for each of `context` cells.
+    gate: SwiGLU, or GELU by its tanh formula. biases: of queries, keys and values (qkv), of attention's output (out),
+    of the feed-forward. qk_norm: RMSNorm of queries and keys, of each head or of all heads together. tied: the
+    embedding is the output matrix too. begin, apart: see the module.
+    """
+
+    kind: Literal["networks.decoder"] = "networks.decoder"
+    depth: int = Field(6, ge=1)
+    width: int = Field(384, ge=2)
+    head: int = Field(64, ge=2, multiple_of=2)
+    heads: int = Field(6, ge=1)
+    kv_heads: int = Field(6, ge=1)
+    hidden: int = Field(1024, ge=1)
+    mixture: Mixture | None = None
+    norm: Literal["rms", "layer"] = "rms"
+    eps: float = Field(1e-5, gt=0)
+    places: Literal["rotary", "learned"] = "rotary"
+    theta: float = Field(10_000.0, gt=0)
+    stretch: Stretch | None = None
+    context: int = Field(2048, ge=1)
+    gate: Literal["swiglu", "gelu"] = "swiglu"
+    biases: tuple[Literal["qkv", "out", "ffn"], ...] = ()
+    qk_norm: Literal["none", "head", "all"] = "none"
+    tied: bool = True
+    begin: int | None = Field(None, ge=0)
+    apart: bool = False
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.heads % self.kv_heads:
+            raise ValueError(f"kv_heads = {self.kv_heads} does not divide heads = {self.heads}; choose a divisor")
+        if self.mixture is not None and self.mixture.chosen > self.mixture.number:
+            raise ValueError(f"chosen = {self.mixture.chosen} of {self.mixture.number} experts; choose fewer")
+        return self
+
+    def build(self, space: Space, roads: Roads = Roads()) -> Decoder:
+        """See `NetworkConfig`. Raises `UsageError` for a space or a condition that it cannot take."""
+        return Decoder(self, space, roads)
+
+    def sized(self, dial: int) -> Self:
+        """Width 32 x dial, depth dial / 2 (at least 2), hidden 8 / 3 of the width: about 6 x 1,024 x dial^3 weights."""
+        if dial < 1:
+            raise UsageError(f"the size dial of {self.kind} starts at 1, not {dial}")
+        width = 32 * dial
+        head = self.head if width % self.head == 0 else 32
+        heads = width // head
+        shared = self.heads // self.kv_heads
+        kv_heads = heads // shared if heads % shared == 0 else heads
+        hidden = math.ceil(width * 8 / 3 / 16) * 16
+        return self.but(
+            width=width, depth=max(2, (dial + 1) // 2), head=head, heads=heads, kv_heads=kv_heads, hidden=hidden
+        )
+
+
+@final
+class Decoder(Network):
+    """See the module. Ids [B, 1, n] in, the first one the begin mark; logits [B, 1, n, vocab] out, float32."""
+
+    def __init__(self, config: DecoderConfig, space: Space, roads: Roads = Roads()) -> None:
+        super().__init__()
+        if space.vocab is None or len(space.dims) != 1 or space.channels != 1:
+            raise UsageError(f"{config.kind} reads one sequence of tokens, not {space}; choose another network")
+        if roads != Roads():
+            raise UsageError(f"{config.kind} takes no condition beside its prompt; leave the conditioner out")
+        begin = space.stops[0] if config.begin is None else config.begin
+        if begin >= space.vocab:
+            raise UsageError(f"{config.kind}: begin = {begin}, but the vocabulary has {space.vocab} ids")
+        self.config, self.space, self.begin = config, space, begin
+        width = config.width
+        self.embed = nn.Embedding(space.vocab, width)
+        nn.init.normal_(self.embed.weight, std=0.02)
+        self.places = nn.Embedding(config.context, width) if config.places == "learned" else None
+        if self.places is not None:
+            nn.init.normal_(self.places.weight, std=0.02)
+        self.blocks = nn.ModuleList(Layer(config) for _ in range(config.depth))
+        self.norm = normed(config, width)
+        self.layers: PackedLayers | None = None
+        self.leave: nn.Linear | PackedLinear | None = None
+        if not config.tied:
+            self.leave = nn.Linear(width, space.vocab, bias=False)
+            nn.init.normal_(self.leave.weight, std=0.02)
+
+    def forward(self, x: Tensor, t: Tensor | None = None, cond: Cond = Cond(), state: State | None = None) -> Tensor:
+        """See `Network`. Without a state, or with a fresh one, x begins with the begin mark."""
+        memory = state if isinstance(state, Memory) else None
+        ids, vocab = x[:, 0], self.embed.num_embeddings
+        wanted = ids.shape[1] if memory is None or memory.wanted is None else memory.wanted
+        if not (self.config.apart and (memory is None or not any(memory.fed))):
+            h = self.read(torch.where(ids == vocab, self.begin, ids), memory)
+            if memory is not None:
+                memory.moved(ids.shape[1])
+            return self.logits(h[:, -wanted:])[:, None]
+        said = []
+        if ids.shape[1] > 1:
+            said.append(self.logits(self.read(ids[:, 1:], memory)[:, -wanted:]))
+        if ids.shape[1] <= wanted:
+            alone = self.logits(self.read(ids.new_full((1, 1), self.begin)))  # the same for every sample
+            said.insert(0, alone.expand(len(ids), -1, -1))
+        if memory is not None:
+            memory.moved(ids.shape[1])
+        return torch.cat(said, 1)[:, None]
+
+    def start(self, batch: int, cells: int) -> State | None:
+        """Room for `cells` cells."""
+        c = self.config
+        return Memory(batch, cells, c.depth, c.kv_heads, c.head, self.embed.weight.dtype, mute=int(c.apart))
+
+    def read(self, ids: Tensor, memory: Memory | None = None) -> Tensor:
+        """Ids [B, n], all below `vocab`, to vectors [B, n, width] behind the last norm.
+
+        memory: of the ids before them. Raises `UsageError` beyond the learned places.
+        """
+        seen: int | Tensor = 0 if memory is None else memory.seen
+        n = ids.shape[1]
+        h: Tensor = self.embed(ids)
+        table = None
+        if self.places is not None:
+            last = n + int(torch.as_tensor(seen).max())
+            if last > self.config.context:
+                raise UsageError(
+                    f"{last} cells, but this network learned {self.config.context} places; give it fewer at a time"
+                )
+            h = h + self.places(places((n,), seen, n)[..., 0])
+        else:
+            table = self.table(seen, n, h.dtype)
+        if self.layers is not None and memory is not None and table is not None:
+            h = self.layers(h, table, memory)
+        else:
+            for layer, block in enumerate(self.blocks):
+                h = block(h, table, memory, layer)
+        y: Tensor = self.norm(h)
+        return y
+
+    def table(self, seen: int | Tensor, n: int, dtype: torch.dtype) -> Table:
+        """Rotary tables [n, 1, head] of cells seen .. seen + n; [B, n, 1, head] where rows have seen different ones."""
+        return waves(places((n,), seen, n).float() * speeds(self.config), dtype)
+
+    def logits(self, h: Tensor) -> Tensor:
+        """Vectors [..., width] to logits [..., vocab], float32."""
+        if isinstance(self.leave, PackedLinear):
+            said: Tensor = self.leave(h)
+            return said
+        return F.linear(h, self.embed.weight if self.leave is None else self.leave.weight).float()
+
+    def packed(self, bits: int) -> Decoder:
+        """See `Network`. Experts are left as they are."""
+        made = copy.copy(self)
+        made._modules = dict(self._modules)
+        if not isinstance(self.leave, PackedLinear):
+            made.leave = PackedLinear(self.embed if self.leave is None else self.leave, 8)
+        made.blocks = copy.deepcopy(self.blocks).requires_grad_(False)
+        for block in made.blocks:
+            for name, part in list(block.named_children()):
+                if isinstance(part, nn.Linear) and part.in_features % GROUP == 0:
+                    setattr(block, name, PackedLinear(part, bits))
+        c = self.config
+        plain = c.norm == "rms" and c.places == "rotary" and c.gate == "swiglu" and not c.biases
+        fits = not any(size % GROUP for size in (c.width, c.hidden, c.heads * c.head))
+        if kernel() is not None and plain and fits and c.mixture is None and c.qk_norm == "none":
+            made.layers = PackedLayers(c, made.blocks, bits)
+        return made
+
+
+@final
+class Layer(nn.Module):
+    """x + attention, + feed-forward, each of the normalised stream. Weights of one product lie together.
+
+    qkv: rows of all queries, of all keys, of all values. up: rows that are taken as they are, then those of the gate.
+    """
+
+    def __init__(self, config: DecoderConfig) -> None:
+        super().__init__()
+        width, head, heads, kv_heads = config.width, config.head, config.heads, config.kv_heads
+        self.head, self.heads, self.kv_heads, self.swiglu = head, heads, kv_heads, config.gate == "swiglu"
+        self.each = config.qk_norm == "head"
+        self.before = normed(config, width)
+        self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * head, bias="qkv" in config.biases)
+        self.out = nn.Linear(heads * head, width, bias="out" in config.biases)
+        self.q_norm = self.k_norm = None
+        if config.qk_norm != "none":
+            self.q_norm = nn.RMSNorm(head if self.each else heads * head, eps=config.eps)
+            self.k_norm = nn.RMSNorm(head if self.each else kv_heads * head, eps=config.eps)
+        self.middle = normed(config, width)
+        self.experts = self.up = self.down = None
+        if config.mixture is not None:
+            m = config.mixture
+            self.experts = Experts(width, m.hidden, m.number, m.chosen, m.even, m.shared)
+        else:
+            self.up = nn.Linear(width, config.hidden * (2 if self.swiglu else 1), bias="ffn" in config.biases)
+            self.down = nn.Linear(config.hidden, width, bias="ffn" in config.biases)
+        for linear in (self.qkv, self.up):
+            if linear is not None:
+                nn.init.normal_(linear.weight, std=0.6 / math.sqrt(width))
+        for linear in (self.out, self.down):
+            if linear is not None:
+                nn.init.zeros_(linear.weight)
+        for linear in (self.qkv, self.out, self.up, self.down):
+            if linear is not None and linear.bias is not None:
+                nn.init.zeros_(linear.bias)
+
+    def forward(self, x: Tensor, table: Table | None, memory: Memory | None, layer: int) -> Tensor:
+        """x [B, n, width], as the next layer reads it."""
+        q, k, v = self.asked(self.before(x), table)
+        seen: int | Tensor = 0
+        if memory is not None:
+            seen = memory.seen
+            k, v = memory.add(layer, k, v)
+        x = x + self.out(attend(q, k, v, True, seen).flatten(2))
+        y: Tensor = x + self.fed(self.middle(x))
+        return y
+
+    def asked(self, x: Tensor, table: Table | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values [B, n, heads, head], turned to their places."""
+        sizes = [self.heads * self.head, self.kv_heads * self.head, self.kv_heads * self.head]
+        q, k, v = self.qkv(x).split(sizes, -1)
+        if self.q_norm is not None and self.k_norm is not None and not self.each:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = (y.unflatten(-1, (-1, self.head)) for y in (q, k, v))
+        if self.q_norm is not None and self.k_norm is not None and self.each:
+            q, k = self.q_norm(q), self.k_norm(k)
+        if table is not None:
+            q, k = taped(Turned, q, *table), taped(Turned, k, *table)
+        return q, k, v
+
+    def fed(self, x: Tensor) -> Tensor:
+        """What the feed-forward adds."""
+        if self.up is None or self.down is None:
+            assert self.experts is not None
+            said: Tensor = self.experts(x)
+            return said
+        h = self.up(x)
+        y: Tensor = self.down(gated(h) if self.swiglu else F.gelu(h, approximate="tanh"))
+        return y
+
+
+def speeds(config: DecoderConfig) -> Tensor:
+    """Angles a place [head / 2] of the rotary pairs, stretched."""
+    speed = 1 / config.theta ** (torch.arange(0, config.head, 2, dtype=torch.float32) / config.head)
+    return speed if config.stretch is None else config.stretch.of(speed)
+
+
+def normed(config: DecoderConfig, width: int) -> nn.Module:
+    """The norm of a stream."""
+    return nn.RMSNorm(width, eps=config.eps) if config.norm == "rms" else nn.LayerNorm(width, eps=config.eps)

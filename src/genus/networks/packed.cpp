@@ -1,0 +1,268 @@
+// The products of a decoder with weights of 4 or 8 bits, and one pass through its layers without leaving this file.
+//
+// w = d q + m with q unsigned, and d, m of each 32 weights of a row; activations are rounded to 8 bits, 32 at a time. So
+// a product is sums of bytes (VNNI), put together in float32. Sixteen rows lie together: q of four columns of each make
+// one register. C interface alone; `packed.py` compiles, loads and describes it.
+
+#include <immintrin.h>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <vector>
+
+namespace {
+
+constexpr int GROUP = 32, ROWS = 16, TILE = 8;
+constexpr int TURN = 8;  // queries of a row from which on its keys are turned
+
+struct Acts {  // [T, K] as bytes, with the scale of each group and its sum in units of the float
+    std::vector<int8_t> q;
+    std::vector<float> scale, sum;
+    void read(const float* x, int T, int K) {
+        const int G = K / GROUP;
+        q.resize(size_t(T) * K), scale.resize(size_t(T) * G), sum.resize(size_t(T) * G);
+        for (int i = 0; i < T * G; i++) {
+            const __m512 a = _mm512_loadu_ps(x + size_t(i) * GROUP), b = _mm512_loadu_ps(x + size_t(i) * GROUP + 16);
+            const float most = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(a), _mm512_abs_ps(b)));
+            const float s = most / 127.f, r = most > 0 ? 127.f / most : 0.f;
+            const __m512i u = _mm512_cvtps_epi32(_mm512_mul_ps(a, _mm512_set1_ps(r)));
+            const __m512i v = _mm512_cvtps_epi32(_mm512_mul_ps(b, _mm512_set1_ps(r)));
+            _mm_storeu_si128((__m128i*)(q.data() + size_t(i) * GROUP), _mm512_cvtepi32_epi8(u));
+            _mm_storeu_si128((__m128i*)(q.data() + size_t(i) * GROUP + 16), _mm512_cvtepi32_epi8(v));
+            scale[i] = s;
+            sum[i] = s * _mm512_reduce_add_epi32(_mm512_add_epi32(u, v));
+        }
+    }
+};
+
+template <int BITS>
+inline void unpacked(const uint8_t* w, __m512i* u) {
+    if constexpr (BITS == 8) {
+        for (int i = 0; i < 8; i++) u[i] = _mm512_loadu_si512(w + 64 * i);
+    } else {
+        const __m512i low = _mm512_set1_epi8(15);
+        for (int i = 0; i < 4; i++) {
+            const __m512i both = _mm512_loadu_si512(w + 64 * i);
+            u[2 * i] = _mm512_and_si512(both, low);
+            u[2 * i + 1] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+        }
+    }
+}
+
+template <int BITS, int N>
+inline void tile(const uint8_t* w, const Acts& x, int t, int G, float* y, int rows, int stride) {
+    constexpr int BLOCK = 64 * BITS + 4 * ROWS;
+    __m512 total[N];
+    for (int i = 0; i < N; i++) total[i] = _mm512_setzero_ps();
+    for (int g = 0; g < G; g++, w += BLOCK) {
+        __m512i u[8];
+        unpacked<BITS>(w, u);
+        if (N == 1) _mm_prefetch((const char*)(w + 4 * BLOCK), _MM_HINT_T0);
+        const __m512 d = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)(w + 64 * BITS)));
+        const __m512 m = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)(w + 64 * BITS + 32)));
+        for (int i = 0; i < N; i++) {
+            const size_t at = size_t(t + i) * G + g;
+            const int32_t* a = (const int32_t*)(x.q.data() + at * GROUP);
+            __m512i one = _mm512_setzero_si512(), two = _mm512_setzero_si512();
+            for (int j = 0; j < 8; j += 2) {
+                one = _mm512_dpbusd_epi32(one, u[j], _mm512_set1_epi32(a[j]));
+                two = _mm512_dpbusd_epi32(two, u[j + 1], _mm512_set1_epi32(a[j + 1]));
+            }
+            const __m512 said = _mm512_cvtepi32_ps(_mm512_add_epi32(one, two));
+            total[i] = _mm512_fmadd_ps(said, _mm512_mul_ps(d, _mm512_set1_ps(x.scale[at])), total[i]);
+            total[i] = _mm512_fmadd_ps(m, _mm512_set1_ps(x.sum[at]), total[i]);
+        }
+    }
+    const __mmask16 there = rows >= ROWS ? 0xffff : (1 << rows) - 1;
+    for (int i = 0; i < N; i++) _mm512_mask_storeu_ps(y + size_t(t + i) * stride, there, total[i]);
+}
+
+template <int BITS>
+void product(const uint8_t* w, const Acts& x, int T, int N, int K, float* y, int threads) {
+    const int G = K / GROUP, blocks = (N + ROWS - 1) / ROWS;
+    const size_t size = size_t(G) * (64 * BITS + 4 * ROWS);
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (int b = 0; b < blocks; b++) {
+        const uint8_t* at = w + b * size;
+        float* to = y + b * ROWS;
+        const int rows = N - b * ROWS;
+        int t = 0;
+        for (; t + TILE <= T; t += TILE) tile<BITS, TILE>(at, x, t, G, to, rows, N);
+        for (; t + 4 <= T; t += 4) tile<BITS, 4>(at, x, t, G, to, rows, N);
+        for (; t + 2 <= T; t += 2) tile<BITS, 2>(at, x, t, G, to, rows, N);
+        for (; t < T; t++) tile<BITS, 1>(at, x, t, G, to, rows, N);
+    }
+}
+
+void product(int bits, const uint8_t* w, const Acts& x, int T, int N, int K, float* y, int threads) {
+    bits == 8 ? product<8>(w, x, T, N, K, y, threads) : product<4>(w, x, T, N, K, y, threads);
+}
+
+void normed(const float* h, const float* weight, float eps, int T, int W, float* x) {
+    for (int t = 0; t < T; t++, h += W, x += W) {
+        float s = 0;
+        for (int i = 0; i < W; i++) s += h[i] * h[i];
+        const float r = 1.f / std::sqrt(s / W + eps);
+        for (int i = 0; i < W; i++) x[i] = h[i] * r * weight[i];
+    }
+}
+
+struct Sizes {
+    int32_t depth, width, head, heads, kv_heads, hidden, bits;
+    float eps;
+};
+
+struct Layer {
+    const float *before, *middle;
+    const uint8_t *qkv, *out, *up, *down;
+};
+
+// Keys [n, D] as blocks of sixteen, [n / 16, D, 16], so that a query meets sixteen at once.
+void turned(const float* k, int n, int D, float* to) {
+    for (int j = 0; j < n; j++)
+        for (int i = 0; i < D; i++) to[(size_t(j / 16) * D + i) * 16 + j % 16] = k[size_t(j) * D + i];
+}
+
+// p [n] = the products of a query with the keys; kt: turned, or null.
+void compared(const float* q, const float* k, const float* kt, int n, int D, float scale, float* p) {
+    const __m512 by = _mm512_set1_ps(scale);
+    int j = 0;
+    if (kt != nullptr) {
+        for (; j < n; j += 64) {  // p has room for a whole step beyond n
+            __m512 s[4];
+            for (int b = 0; b < 4; b++) s[b] = _mm512_setzero_ps();
+            const float* at = kt + size_t(j) * D;
+            for (int i = 0; i < D; i++) {
+                const __m512 qi = _mm512_set1_ps(q[i]);
+                for (int b = 0; b < 4; b++)
+                    s[b] = _mm512_fmadd_ps(qi, _mm512_loadu_ps(at + (size_t(b) * D + i) * 16), s[b]);
+            }
+            for (int b = 0; b < 4; b++) _mm512_storeu_ps(p + j + 16 * b, _mm512_mul_ps(s[b], by));
+        }
+        return;
+    }
+    for (; j < n; j++) {
+        const float* kj = k + size_t(j) * D;
+        float s = 0;
+        for (int i = 0; i < D; i++) s += q[i] * kj[i];
+        p[j] = s * scale;
+    }
+}
+
+// y [D] = the values [n, D] by their weights.
+void mixed(const float* p, const float* v, int n, int D, float* y) {
+    int from = 0;
+    for (; from + 64 <= D; from += 64) {
+        __m512 a[4], b[4];
+        for (int i = 0; i < 4; i++) a[i] = b[i] = _mm512_setzero_ps();
+        int j = 0;
+        for (; j + 2 <= n; j += 2) {
+            const __m512 one = _mm512_set1_ps(p[j]), two = _mm512_set1_ps(p[j + 1]);
+            const float* at = v + size_t(j) * D + from;
+            for (int i = 0; i < 4; i++) {
+                a[i] = _mm512_fmadd_ps(one, _mm512_loadu_ps(at + 16 * i), a[i]);
+                b[i] = _mm512_fmadd_ps(two, _mm512_loadu_ps(at + D + 16 * i), b[i]);
+            }
+        }
+        for (; j < n; j++)
+            for (int i = 0; i < 4; i++)
+                a[i] = _mm512_fmadd_ps(_mm512_set1_ps(p[j]), _mm512_loadu_ps(v + size_t(j) * D + from + 16 * i), a[i]);
+        for (int i = 0; i < 4; i++) _mm512_storeu_ps(y + from + 16 * i, _mm512_add_ps(a[i], b[i]));
+    }
+    for (int i = from; i < D; i++) y[i] = 0;
+    for (int j = 0; j < n && from < D; j++)
+        for (int i = from; i < D; i++) y[i] += p[j] * v[size_t(j) * D + i];
+}
+
+// One query against n keys and values; weights of the keys go through `p`.
+void attended(const float* q, const float* k, const float* kt, const float* v, int n, int D, float* p, float* y) {
+    compared(q, k, kt, n, D, 1.f / std::sqrt(float(D)), p);
+    float most = -1e30f, sum = 0;
+    for (int j = 0; j < n; j++) most = p[j] > most ? p[j] : most;
+    for (int j = 0; j < n; j++) p[j] = std::exp(p[j] - most), sum += p[j];
+    mixed(p, v, n, D, y);
+    const float r = 1.f / sum;
+    for (int i = 0; i < D; i++) y[i] *= r;
+}
+
+}  // namespace
+
+extern "C" {
+
+// y [T, N] = x [T, K] times the packed rows.
+void genus_product(int bits, const uint8_t* w, const float* x, int T, int N, int K, float* y, int threads) {
+    Acts acts;
+    acts.read(x, T, K);
+    product(bits, w, acts, T, N, K, y, threads);
+}
+
+// Vectors h [B, n, width] through all layers, in place. k, v: [layers, B, kv heads, room, head], of which row b holds
+// seen[b] places; n further ones are written. cos, sin: [B, n, head], sin with the sign of the rotation.
+void genus_layers(const Sizes* z, const Layer* layers, float* h, int B, int n, float* k, float* v, int64_t room,
+                  const int32_t* seen, const float* cos, const float* sin, int threads) {
+    const int T = B * n, W = z->width, D = z->head, H = z->heads, V = z->kv_heads, F = z->hidden, half = D / 2;
+    const int Q = (H + 2 * V) * D;
+    std::vector<float> x(size_t(T) * (W > H * D ? W : H * D)), qkv(size_t(T) * Q), a(size_t(T) * H * D), y(size_t(T) * W);
+    std::vector<float> up(size_t(T) * 2 * F), f(size_t(T) * F), keys;
+    Acts acts;
+    for (int l = 0; l < z->depth; l++) {
+        const Layer& layer = layers[l];
+        normed(h, layer.before, z->eps, T, W, x.data());
+        acts.read(x.data(), T, W);
+        product(z->bits, layer.qkv, acts, T, Q, W, qkv.data(), threads);
+        for (int t = 0; t < T; t++) {
+            const int b = t / n, place = seen[b] + t % n;
+            float* row = qkv.data() + size_t(t) * Q;
+            const float *c = cos + size_t(t) * D, *s = sin + size_t(t) * D;
+            for (int j = 0; j < H + V; j++) {
+                float* p = row + j * D;
+                for (int i = 0; i < half; i++) {
+                    const float one = p[i], two = p[i + half];
+                    p[i] = one * c[i] + two * s[i];
+                    p[i + half] = two * c[i + half] + one * s[i + half];
+                }
+            }
+            for (int j = 0; j < V; j++) {
+                const size_t at = (((size_t(l) * B + b) * V + j) * room + place) * D;
+                std::memcpy(k + at, row + (H + j) * D, sizeof(float) * D);
+                std::memcpy(v + at, row + (H + V + j) * D, sizeof(float) * D);
+            }
+        }
+        int longest = 0;
+        for (int b = 0; b < B; b++) longest = seen[b] + n > longest ? seen[b] + n : longest;
+        const size_t each = size_t((longest + 63) / 64) * 64 * D;  // of the turned keys of one head
+        const bool turn = n >= TURN;
+        if (turn) {
+            keys.resize(size_t(B) * V * each);
+            for (int i = 0; i < B * V; i++)
+                turned(k + (size_t(l) * B * V + i) * room * D, seen[i / V] + n, D, keys.data() + i * each);
+        }
+#pragma omp parallel num_threads(threads) if (threads > 1)
+        {
+            std::vector<float> p(longest + 64);
+#pragma omp for schedule(dynamic, 4)
+            for (int i = 0; i < T * H; i++) {
+                const int t = i / H, j = i % H, b = t / n;
+                const size_t at = ((size_t(l) * B + b) * V + j / (H / V)) * room * D;
+                const float* kt = turn ? keys.data() + (size_t(b) * V + j / (H / V)) * each : nullptr;
+                attended(qkv.data() + size_t(t) * Q + j * D, k + at, kt, v + at, seen[b] + t % n + 1, D, p.data(),
+                         a.data() + size_t(t) * H * D + j * D);
+            }
+        }
+        acts.read(a.data(), T, H * D);
+        product(z->bits, layer.out, acts, T, W, H * D, y.data(), threads);
+        for (size_t i = 0; i < size_t(T) * W; i++) h[i] += y[i];
+        normed(h, layer.middle, z->eps, T, W, x.data());
+        acts.read(x.data(), T, W);
+        product(z->bits, layer.up, acts, T, 2 * F, W, up.data(), threads);
+        for (int t = 0; t < T; t++) {
+            const float *u = up.data() + size_t(t) * 2 * F, *g = u + F;
+            float* to = f.data() + size_t(t) * F;
+            for (int i = 0; i < F; i++) to[i] = u[i] * g[i] / (1.f + std::exp(-g[i]));
+        }
+        acts.read(f.data(), T, F);
+        product(z->bits, layer.down, acts, T, W, F, y.data(), threads);
+        for (size_t i = 0; i < size_t(T) * W; i++) h[i] += y[i];
+    }
+}
+}

@@ -1,0 +1,111 @@
+"""Packed weights: rounding by its definition, products and whole passes equal to the rounded weights', rows apart."""
+
+import pytest
+import torch
+
+from genus.core import Noise, Roads, Space
+from genus.errors import UsageError
+from genus.networks import packed
+from genus.networks.decoder import DecoderConfig
+from genus.networks.packed import GROUP, PackedLinear, kernel, rounded
+from genus.networks.transformer import TransformerConfig
+from genus.samplers.drawing import Drawing
+from genus.samplers.tokens import Tokens
+
+SPACE = Space((48,), 1, 77)
+LLAMA = DecoderConfig(depth=3, width=64, head=32, heads=4, kv_heads=2, hidden=96, norm="rms", tied=True)
+
+
+def built(config=LLAMA):
+    torch.manual_seed(0)
+    net = config.build(SPACE, Roads())
+    for p in net.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    return net.eval()
+
+
+def again(linear, bits):
+    """The weights that are left of a linear map."""
+    q, d, m = rounded(linear.weight.detach(), bits)
+    groups = d.float()[..., None] * q.view(len(q), -1, GROUP).float() + m.float()[..., None]
+    return groups.flatten(1)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_rounding_is_off_by_half_a_step(bits):
+    torch.manual_seed(0)
+    w = torch.randn(5, 3 * GROUP)
+    w[0, :GROUP] = 0.25  # a group without a spread
+    linear = torch.nn.Linear(3 * GROUP, 5, bias=False)
+    linear.weight.data = w
+    off = (again(linear, bits) - w).view(5, 3, GROUP).abs().amax(-1)
+    spread = w.view(5, 3, GROUP)
+    step = (spread.amax(-1) - spread.amin(-1)) / (2**bits - 1)
+    assert (off <= 0.5 * step + 2e-3).all()
+    assert off[0, 0] == 0
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("rows", [1, 2, 3, 8, 21])
+def test_products_are_those_of_the_rounded_weights(bits, rows):
+    torch.manual_seed(1)
+    linear = torch.nn.Linear(96, 50)
+    x = torch.randn(rows, 96)
+    wanted = x @ again(linear, bits).T + linear.bias
+    found = PackedLinear(linear, bits)(x[:, None])[:, 0].detach()
+    torch.testing.assert_close(found, wanted.detach(), atol=0.03, rtol=0.03)  # activations have 8 bits
+
+
+@pytest.mark.skipif(kernel() is None, reason="no compiler, or a processor without VNNI")
+@pytest.mark.parametrize("apart", [False, True])
+def test_all_layers_at_once_are_the_layers_one_by_one(apart):
+    net = built(LLAMA.but(apart=apart))
+    whole, single = net.packed(8), net.packed(8)
+    assert whole.layers is not None
+    single.layers = None
+    x = torch.cat([torch.full((2, 1, 1), 77), torch.randint(0, 77, (2, 1, 20))], 2)
+    with torch.no_grad():
+        one, other = whole.start(2, 48), single.start(2, 48)
+        for start, stop in ((0, 9), (9, 10), (10, 21)):
+            a, b = whole(x[:, :, start:stop], state=one), single(x[:, :, start:stop], state=other)
+            torch.testing.assert_close(a, b, atol=2e-2, rtol=2e-2)
+        exact = net(x)
+        assert (a - exact[:, :, 10:]).abs().mean() < 0.05 * exact.std()
+
+
+def test_rows_apart_draw_what_they_draw_alone():
+    net = built().packed(8)
+    draw = Tokens(tokens=30, temperature=0)
+    alone = [draw.rows(SPACE, Noise(0, (i,)), None)[0][0] for i in range(3)]
+    both = [draw.rows(SPACE, Noise(0, (i,)), None)[0][0] for i in range(3)]
+    for row in alone:
+        one = Drawing(net, SPACE, [row])
+        while one.rows:
+            one.step()
+    drawing = Drawing(net, SPACE, both[:1])
+    for row in both[1:]:
+        for _ in range(4):
+            drawing.step()
+        drawing.join([row])
+    while drawing.rows:
+        drawing.step()
+    for a, b in zip(alone, both, strict=True):
+        assert torch.equal(a.past, b.past)
+
+
+def test_without_a_kernel_it_is_as_good(monkeypatch):
+    net = built()
+    x = torch.cat([torch.full((1, 1, 1), 77), torch.randint(0, 77, (1, 1, 12))], 2)
+    with torch.no_grad():
+        fast = net.packed(4)(x, state=net.start(1, 48))
+        monkeypatch.setattr(packed, "kernel", lambda: None)
+        slow = net.packed(4)
+        assert slow.layers is None or kernel() is not None
+        slow.layers = None
+        said = slow(x, state=net.start(1, 48))
+    assert (said - fast).abs().mean() < 0.05 * said.std()
+
+
+def test_what_has_no_packed_form_says_so():
+    with pytest.raises(UsageError, match="no weights of 4 bits; choose the precision bf16 or fp32"):
+        TransformerConfig(depth=1, width=32, head=16).build(SPACE, Roads()).packed(4)
