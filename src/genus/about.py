@@ -45,6 +45,8 @@ def _run(path: Path) -> dict[str, Any]:
     said.pop("phases", None)
     said["deployed"] = (path / "deployed.json").exists()
     said["report"] = str(path / "report.html") if (path / "report.html").exists() else None
+    if "origin" in run.data:
+        said |= {"licences": list(map(str, run.data["licences"])), "origin": run.data["origin"]}
     return said
 
 

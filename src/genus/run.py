@@ -156,7 +156,12 @@ class Run:
         return rows
 
     def dataset(self) -> Dataset:
-        """At the version it was trained on, of the media it learned from."""
+        """At the version it was trained on, of the media it learned from.
+
+        Raises `UsageError` if it was not trained here.
+        """
+        if self.data["path"] is None:
+            raise UsageError(f"run {self.name!r} was not trained here, so there is no data of its own to judge it with")
         return Dataset.open(Path(self.data["path"]), self.data["version"]).only(self.recipe.media)
 
     @cached_property

@@ -5,15 +5,17 @@ from pathlib import Path
 
 import pytest
 import torch
-from published_toys import IDS, folder
+from published_toys import IDS, folder, numbers
 from safetensors import safe_open
 
 from genus.errors import GenusError, UsageError
 from genus.exchange import bring, give
+from genus.exchange.gguf import Reader
 from genus.exchange.source import opened
 from genus.run import Run
 
 TOLD = json.loads(Path(__file__).with_name("transformers.json").read_text())["models"]
+NAMES = json.loads(Path(__file__).with_name("ggml.json").read_text())["names"]
 
 
 def brought(tmp_path, kind, **knobs):
@@ -79,6 +81,21 @@ def test_a_gguf_goes_out_and_comes_back(tmp_path, kind):
     assert json.loads((tmp_path / "out.parity.json").read_text())["passed"]
     assert again.data["licences"] == {"mit": None}
     assert again.model().codec.space.stops == run.model().codec.space.stops
+
+
+@pytest.mark.parametrize("kind", TOLD)
+def test_a_gguf_is_as_llama_cpp_reads_it(tmp_path, kind):
+    """Its tensors have the names of ggml, and queries of a llama have rotary pairs side by side: its own order."""
+    given = give(brought(tmp_path, kind), "gguf", "f32", tmp_path / "out.gguf")
+    reader = Reader(given.path)
+    said = {name.rpartition(".")[0].replace("blk.1.", "blk.0.") for name in reader.tensors}
+    assert said <= set(NAMES[reader.values["general.architecture"]])
+    if kind != "gpt2":
+        published = "model.layers.1.self_attn.q_proj.weight"
+        q = numbers(published, TOLD[kind]["tensors"][published]).numpy()
+        if reader.values["general.architecture"] == "llama":
+            q = q.reshape(4, 2, -1, q.shape[1]).swapaxes(1, 2).reshape(q.shape)
+        assert (reader.read("blk.1.attn_q.weight") == q).all()
 
 
 @pytest.mark.parametrize("kind", TOLD)

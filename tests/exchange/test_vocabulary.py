@@ -51,10 +51,33 @@ def test_digits_are_cut_as_each_family_cuts_them():
         assert [word for word, _ in cutter.pre_tokenize_str("1234")] == expected
 
 
+def test_a_tokenizer_of_sentencepiece_is_rebuilt():
+    """Scores say which pair goes first: 'ab' before 'bc', so that abc is ab c; bytes spell what has no token."""
+    words = ["▁", "a", "b", "c", "ab", "bc", "▁ab", "abc"]
+    scores = [-9.0, -9.0, -9.0, -9.0, -1.0, -2.0, -3.0, -4.0]
+    tokens = ["<unk>", "<s>", "</s>", *(f"<0x{i:02X}>" for i in range(256)), *words]
+    types = [2, CONTROL, CONTROL, *[6] * 256, *[NORMAL] * len(words)]
+    said = {"model": "llama", "tokens": tokens, "scores": [0.0] * 259 + scores, "token_type": types}
+    said |= {"bos_token_id": 1, "eos_token_id": 2}
+    found = from_gguf({f"tokenizer.ggml.{name}": value for name, value in said.items()}, 300)
+    codec = found.codec
+    spelt = lambda text: codec.tokenizer.encode(text, add_special_tokens=False).tokens  # noqa: E731
+    assert spelt("bc") == ["▁", "bc"]
+    assert spelt("ab") == ["▁ab"]
+    assert spelt("abbc") == ["▁ab", "bc"]
+    assert spelt("cabc") == ["▁", "c", "abc"]
+    assert spelt("é") == ["▁", "<0xC3>", "<0xA9>"]
+    assert (found.begin, found.apart, codec.space.stops) == (1, False, (2,))
+    for text in (*TEXTS, "</s>", " ", "  ab"):
+        assert codec.decode(codec.lift(codec.encode([text])[0])[None]) == [text]
+
+
 def test_kinds_that_are_not_read_are_named():
     with pytest.raises(UsageError, match="'deepseek-llm'"):
         from_gguf(values("deepseek-llm"), 300)
-    with pytest.raises(UsageError, match="'llama'"):
+    with pytest.raises(UsageError, match="'t5'"):
+        from_gguf(values("gpt-2", model="t5"), 300)
+    with pytest.raises(UsageError, match="no scores"):
         from_gguf(values("gpt-2", model="llama"), 300)
     with pytest.raises(UsageError, match="no tokenizer"):
         from_gguf({}, 300)

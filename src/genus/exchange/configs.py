@@ -93,7 +93,8 @@ def from_hf(said: Said) -> tuple[str, DecoderConfig, int, int]:
         qk_norm=norms.get(kind, "none"),
         tied=bool(said.get("tie_word_embeddings", False)),
     )
-    sliding = said.get("sliding_window") if said.get("use_sliding_window", True) else None
+    slides = said.get("use_sliding_window", not kind.startswith("qwen"))
+    sliding = said.get("sliding_window", 4096 if kind == "mistral" else None) if slides else None
     # Within one such window, sliding attention is plain attention; genus goes on from half a window when one is full.
     return kind, config, _int(said, "vocab_size"), min(context, sliding or context)
 

@@ -138,7 +138,7 @@ def write(
     """A file, whole or not there. data: the tensors' numbers in the same order; one is held at a time.
 
     A value's type follows from it: bool, int (unsigned 32 bits), float (32 bits), str, and lists of one of these (of
-    int: signed).
+    int: signed); an empty list is one of str.
     """
     head = bytearray(MAGIC + struct.pack("<IQQ", VERSION, len(tensors), len(values)))
     for name, value in values.items():
@@ -183,7 +183,7 @@ def _value(value: Any) -> bytes:
         return struct.pack("<If", 6, value)
     if isinstance(value, str):
         return struct.pack("<I", STRING) + _text(value)
-    if value and isinstance(value[0], str):
+    if not value or isinstance(value[0], str):
         return struct.pack("<IIQ", ARRAY, STRING, len(value)) + b"".join(map(_text, value))
-    kind = 6 if value and isinstance(value[0], float) else 5
+    kind = 6 if isinstance(value[0], float) else 5
     return struct.pack("<IIQ", ARRAY, kind, len(value)) + np.array(value, NUMBERS[kind]).tobytes()

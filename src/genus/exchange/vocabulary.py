@@ -149,12 +149,15 @@ def from_gguf(values: Mapping[str, Any], vocab: int) -> Speech:
                 f"{', '.join(WORDS)}; import the folder of Hugging Face instead"
             )
         definition = json.dumps(byte_pairs(tokens, said.get("token_type"), said.get("merges") or (), pre))
+    elif kind == "llama":
+        prefix = bool(said.get("add_space_prefix", True))
+        definition = json.dumps(pieces(tokens, said.get("token_type"), said.get("scores") or (), prefix))
     else:
         raise UsageError(
-            f"this GGUF has a tokenizer of the kind {kind!r}, and only byte pairs ('gpt2') are read; import the folder "
-            "of Hugging Face instead"
+            f"this GGUF's tokenizer is of the kind {kind!r}; read are 'gpt2' (byte pairs) and 'llama' (SentencePiece), "
+            "so import the folder of Hugging Face"
         )
-    begun = bos if said.get("add_bos_token", pre in BEGUN) else None
+    begun = bos if said.get("add_bos_token", kind == "llama" or pre in BEGUN) else None
     ends = [said[name] for name in ("eos_token_id", "eot_token_id", "eom_token_id") if said.get(name) is not None]
     return speech(definition, values.get("tokenizer.chat_template"), vocab, ends, bos, eos, begun)
 
@@ -191,6 +194,36 @@ def byte_pairs(tokens: Sequence[str], types: Sequence[int] | None, merges: Seque
         "post_processor": None,
         "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
         "model": model,
+    }
+
+
+def pieces(tokens: Sequence[str], types: Sequence[int] | None, scores: Sequence[float], prefix: bool) -> dict[str, Any]:
+    """`tokenizer.json` of SentencePiece's pairs: spaces are the letter ▁, bytes that no token spells have ids of their
+    own. A token's score says when it is put together; prefix: a text begins with a space.
+    """
+    types = types or [NORMAL] * len(tokens)
+    if len(scores) != len(tokens):
+        raise UsageError("this GGUF has no scores of its tokens; import the folder of Hugging Face instead")
+    state = byte_pairs(tokens, types, (), "gpt-2")
+    ids: dict[str, int] = state["model"]["vocab"]
+    ways = [
+        (-scores[i], -cut, -(len(token) - cut), token[:cut], token[cut:])
+        for i, (token, kind) in enumerate(zip(tokens, types, strict=True))
+        if kind in (NORMAL, USER)
+        for cut in range(1, len(token))
+        if token[:cut] in ids and token[cut:] in ids
+    ]
+    unknown = next((token for token, kind in zip(tokens, types, strict=True) if kind == UNKNOWN), None)
+    model = {"merges": [[a, b] for *_, a, b in sorted(ways)], "byte_fallback": True}
+    state["model"] |= model | {"unk_token": unknown, "fuse_unk": True}
+    space = {"type": "Replace", "pattern": {"String": " "}, "content": "▁"}
+    start = [{"type": "Prepend", "prepend": "▁"}] if prefix else []
+    back = [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}]
+    strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prefix else []
+    return state | {
+        "normalizer": {"type": "Sequence", "normalizers": [*start, space]},
+        "pre_tokenizer": None,
+        "decoder": {"type": "Sequence", "decoders": [*back, *strip]},
     }
 
 
