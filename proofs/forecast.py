@@ -92,6 +92,7 @@ def one(args: Any, home: Path, source: str, recipe: str, budget: str) -> dict[st
         "error": done["chosen"]["seconds"] / done["chosen"]["asked_s"] - 1,
         "losses": {label: held_out(home / "runs" / label) for label in done},
         "sizes": {label: said["parameters"] for label, said in done.items()},
+        "samples": {label: said["phases"][-1]["samples"] for label, said in done.items()},  # for a law's next fit
         "seconds": time.monotonic() - start,
         "kwh": sum(said["kwh"] for said in done.values()),
     }
