@@ -292,16 +292,11 @@ class TestDrawing:
 # --------------------------------------------------------------------------------------------------------- made rows
 
 
-def seen(*values):
-    """A number of a row, without intervals of single runs."""
-    return rows.spread([(value, None, None) for value in values])
-
-
 def test_one_seed_has_the_interval_of_its_run_and_several_their_least_and_most():
-    one, two = rows.spread([(0.5, 0.4, 0.7)]), rows.spread([(0.5, 0.1, 0.9), (0.7, 0.1, 0.9)])
+    one, two = rows.spread([0.5], own=(0.4, 0.7)), rows.spread([0.5, 0.7], own=(0.1, 0.9))
     assert (one["low"], one["high"], one["each"]) == (0.4, 0.7, [0.5])
     assert (two["value"], two["low"], two["high"]) == (0.6, 0.5, 0.7)
-    assert not rows.apart(one, seen(2.0))  # of other seeds it says nothing
+    assert not rows.apart(one, rows.spread([2.0]))  # of other seeds it says nothing
 
 
 def made(recipe, family, **numbers):
@@ -318,7 +313,7 @@ def made(recipe, family, **numbers):
     out |= {"gate": {"passed": 2, "of": 2, "reasons": []}, "ladder": numbers.pop("ladder", []), "ladder_note": ""}
     for name in rows.ALWAYS:
         out[name] = rows.absent("not made")
-    out |= {name: seen(*v) if isinstance(v, list) else seen(v, v) for name, v in numbers.items()}
+    out |= {name: rows.spread(v if isinstance(v, list) else [v, v]) for name, v in numbers.items()}
     return {**out, "likelihood": {**rows.absent("none is made"), "name": None, "exact": None}, "makes": [8, 8, 1]}
 
 
@@ -327,7 +322,7 @@ def ladder(**rungs):
 
 
 FLOW = {"recall": [0.7, 0.72], "passes": 30.0, "samples_per_second": 10.0, "sharpness": 1.0}
-REAL = {"recall/real": seen(0.8), "coverage/real": seen(0.9)}
+REAL = {"recall/real": rows.spread([0.8]), "coverage/real": rows.spread([0.9])}
 RULES = [
     ("one pass", "GANs draw", {"passes": 1.0, "samples_per_second": 500.0}, True),
     ("two passes", "GANs draw", {"passes": 2.0, "samples_per_second": 500.0}, False),

@@ -147,5 +147,6 @@ def recipe(*measures: Any, gate: Any) -> Any:
         family="flow",
         measures=measures,
         gate=gate,
+        phases=(SimpleNamespace(start=None),),
         model_dump=lambda mode: {"name": "toy <script>"},
     )

@@ -40,18 +40,17 @@ FIDELITY = ("recall", "precision", "density", "coverage")
 ALWAYS = (*FIDELITY, "memorised", "samples_per_second", "seconds_per_sample", "kwh")
 
 
-Span = tuple[float, float | None, float | None]  # a value, and its interval if it has one
+Span = tuple[float | None, float | None]  # an interval, if there is one
 
 
-def spread(found: Sequence[Span], unit: str = "", better: str = "") -> Json:
+def spread(values: Sequence[float], unit: str = "", better: str = "", own: Span = (None, None)) -> Json:
     """The mean over seeds, the least and the most; of one seed its own interval."""
-    values = [value for value, _, _ in found]
-    low, high = found[0][1:] if len(found) == 1 else (None, None)
+    low, high = own if len(values) == 1 else (None, None)
     return {
         "value": statistics.fmean(values),
         "low": min(values) if low is None else low,
         "high": max(values) if high is None else high,
-        "each": values,
+        "each": list(values),
         "unit": unit,
         "better": better,
     }
@@ -77,19 +76,19 @@ def row(recipe: Mapping[str, Any], runs: Sequence[Json], failures: Mapping[int, 
             "reasons": sorted({reason for run in runs for reason in run["gate"]["reasons"]}),
         },
     }
-    values: dict[str, list[Span]] = {}
-    facts: dict[str, tuple[str, str]] = {}
+    values: dict[str, list[float]] = {}
+    facts: dict[str, tuple[str, str, Span]] = {}
 
-    def take(name: str, value: Any, unit: str, better: str, low: Any = None, high: Any = None) -> None:
+    def take(name: str, value: Any, unit: str, better: str, own: Span = (None, None)) -> None:
         if isinstance(value, int | float) and math.isfinite(value):
-            values.setdefault(name, []).append((float(value), low, high))
-            facts[name] = (unit, better)
+            values.setdefault(name, []).append(float(value))
+            facts[name] = (unit, better, own)
 
     for run in runs:
         for metric in run["metrics"]:
             name = RENAMED.get(metric["name"], metric["name"])
             better = "" if name in NEUTRAL else metric["better"]
-            take(name, metric["value"], metric["unit"], better, metric["low"], metric["high"])
+            take(name, metric["value"], metric["unit"], better, (metric["low"], metric["high"]))
         for group, known in (("cost", COSTS), ("drawing", DRAWING)):
             for name, (unit, better) in known.items():
                 take(name, run[group].get(name), unit, better)
@@ -137,7 +136,7 @@ def baselines(runs: Sequence[Json]) -> dict[str, Json]:
             if b["value"] is not None:
                 found.setdefault(f"{RENAMED.get(metric, metric)}/{who}", []).append(b)
     return {
-        name: spread([(b["value"], b["low"], b["high"]) for b in bs], bs[0]["unit"], bs[0]["better"])
+        name: spread([b["value"] for b in bs], bs[0]["unit"], bs[0]["better"], (bs[0]["low"], bs[0]["high"]))
         for name, bs in found.items()
     }
 
