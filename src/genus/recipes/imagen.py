@@ -23,6 +23,7 @@ from genus.validate.samples import Samples
 FIRST = flow.RECIPE.phases[0].but(
     objective=Diffusion(output="residual", schedule="lognormal", mean=-0.6),
     sampler=Ode(steps=18, method="heun", spacing="karras"),
+    wraps=(Guidance(scale=1.0),),
     sizing=None,
 )
 TEXT = TextConfig(encoder=TransformerConfig(depth=2, width=128, head=32))

@@ -14,6 +14,7 @@ from genus.objectives.autoencoding import Autoencoding
 from genus.objectives.autoregression import Autoregression
 from genus.recipe import Training
 from genus.recipes import flow
+from genus.samplers.guidance import Guidance
 from genus.samplers.tokens import Tokens
 
 FIRST = flow.RECIPE.phases[0]
@@ -42,6 +43,7 @@ RECIPE = flow.RECIPE.but(
             nets={"net": TransformerConfig(depth=4, width=192)},
             objective=Autoregression(ends=False),
             sampler=Tokens(ends=False),
+            wraps=(Guidance(scale=1.0),),
             training=Training(rate=3e-3, muon_rate=0.02, batch=32, cooldown=0.6),
             sizing=None,
             share=2.0,
