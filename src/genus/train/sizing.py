@@ -32,7 +32,7 @@ class SizingConfig(Part):
     """
 
     kind: Literal["train.sizing"] = "train.sizing"
-    dials: tuple[Annotated[int, Field(ge=1)], ...] = (2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20)
+    dials: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 16, 20)
     sample: float | None = Field(None, gt=0)
     floor: float = 1.82
     a: float = 482.0
