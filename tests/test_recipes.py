@@ -154,6 +154,10 @@ def shrunk(part):
     """Settings that make a part small."""
     if part.kind == "networks.convolutional":
         return [f"net.widths={[16] * len(part.widths)}", "net.head=16"]
+    if part.kind == "networks.decoder":
+        sizes = {"depth": 2, "width": 32, "head": 16, "heads": 2, "kv_heads": 2, "hidden": 48}
+        experts = ["net.mixture.number=4", "net.mixture.hidden=24"] if part.mixture is not None else []
+        return [f"net.{name}={size}" for name, size in sizes.items()] + experts
     return {
         "codecs.bpe": ["codec.vocab=300"],
         "codecs.pixels": ["codec.largest=8"],

@@ -250,6 +250,7 @@ class Network(nn.Module, ABC):
 
     x long [B, C, *dims] -> logits [B, C, *dims, vocab]; x float [B, C, *dims] -> float [B, C, *dims], or [B, D] where a
     whole x is judged or embedded.
+    What it asks for besides the loss of its answer it says in passing (`asides`).
     space: what it was built for. exact: names of weights that stay float32 where the rest is cast to fewer bits to draw
     with: those that write x, whose rounding would shift all of it the same way.
     """
@@ -268,6 +269,16 @@ class Network(nn.Module, ABC):
     def packed(self, bits: int) -> Network:
         """The same network to draw with, its weights in so many bits (4 or 8). Raises `UsageError` if it has none."""
         raise UsageError(f"{type(self).__name__} has no weights of {bits} bits; choose the precision bf16 or fp32")
+
+
+@runtime_checkable
+class Stacked(Protocol):
+    """A module some of whose weights are many matrices along their first axis, each a product of its own (experts).
+
+    stacked: their names in it. An optimiser that takes matrices takes each of these by itself.
+    """
+
+    stacked: ClassVar[tuple[str, ...]]
 
 
 class NetworkConfig(Part, ABC):

@@ -51,7 +51,10 @@ class Stretch(Part):
 
 
 class Mixture(Part):
-    """Experts in place of each feed-forward: so many, `chosen` a cell, each of `hidden` channels; see `experts`."""
+    """Experts in place of each feed-forward: so many, `chosen` a cell, each of `hidden` channels; see `experts`.
+
+    balance, z, capacity: of training alone.
+    """
 
     kind: Literal["networks.decoder.mixture"] = "networks.decoder.mixture"
     number: int = Field(ge=1)
@@ -59,6 +62,9 @@ class Mixture(Part):
     hidden: int = Field(ge=1)
     even: bool = True
     shared: int = Field(0, ge=0)
+    balance: float = Field(0.0, ge=0)
+    z: float = Field(0.0, ge=0)
+    capacity: float | None = Field(None, ge=1)
 
 
 class DecoderConfig(NetworkConfig):
@@ -105,7 +111,10 @@ class DecoderConfig(NetworkConfig):
         return Decoder(self, space, roads)
 
     def sized(self, dial: int) -> Self:
-        """Width 32 x dial, depth dial / 2 (at least 2), hidden 8 / 3 of the width: about 6 x 1,024 x dial^3 weights."""
+        """Width 32 x dial, depth dial / 2 (at least 2), hidden 8 / 3 of the width: about 6 x 1,024 x dial^3 weights.
+
+        Experts keep their share of the hidden width.
+        """
         if dial < 1:
             raise UsageError(f"the size dial of {self.kind} starts at 1, not {dial}")
         width = 32 * dial
@@ -114,9 +123,12 @@ class DecoderConfig(NetworkConfig):
         shared = self.heads // self.kv_heads
         kv_heads = heads // shared if heads % shared == 0 else heads
         hidden = math.ceil(width * 8 / 3 / 16) * 16
-        return self.but(
-            width=width, depth=max(2, (dial + 1) // 2), head=head, heads=heads, kv_heads=kv_heads, hidden=hidden
-        )
+        mixture = self.mixture
+        if mixture is not None:
+            each, all_ = (math.ceil(n * hidden / self.hidden / 16) * 16 for n in (mixture.hidden, mixture.shared))
+            mixture = mixture.but(hidden=each, shared=all_)
+        sizes = {"width": width, "depth": max(2, (dial + 1) // 2), "head": head, "heads": heads, "kv_heads": kv_heads}
+        return self.but(**sizes, hidden=hidden, mixture=mixture)
 
 
 @final
@@ -251,7 +263,8 @@ class Layer(nn.Module):
         self.experts = self.up = self.down = None
         if config.mixture is not None:
             m = config.mixture
-            self.experts = Experts(width, m.hidden, m.number, m.chosen, m.even, m.shared)
+            sizes = (width, m.hidden, m.number, m.chosen, m.even, m.shared)
+            self.experts = Experts(*sizes, m.balance, m.z, m.capacity)
         else:
             self.up = nn.Linear(width, config.hidden * (2 if self.swiglu else 1), bias="ffn" in config.biases)
             self.down = nn.Linear(config.hidden, width, bias="ffn" in config.biases)
