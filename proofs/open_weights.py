@@ -45,10 +45,10 @@ server = xllamacpp.Server(params)
 print("ready", flush=True)
 for line in sys.stdin:
     ids, count = json.loads(line)
-    asked = {"prompt": ids, "n_predict": count, "temperature": 0, "cache_prompt": False, "return_tokens": True}
+    asked = {"prompt": ids, "n_predict": count, "temperature": 0, "cache_prompt": False, "logprobs": 1}
     made = server.handle_completions({**asked, "logit_bias": [[stop, False] for stop in stops]})
-    made = made["choices"][0] if "choices" in made else made
-    print("result " + json.dumps(made.get("tokens") or made["__verbose"]["tokens"]), flush=True)
+    found = [token["id"] for token in made["choices"][0]["logprobs"]["content"]]
+    print("result " + json.dumps(found), flush=True)
 """
 
 

@@ -272,6 +272,16 @@ class Network(nn.Module, ABC):
 
 
 @runtime_checkable
+class Several(Protocol):
+    """A network that reads several texts in one row, each as if it stood alone."""
+
+    def several(self, x: Tensor, starts: Tensor, cond: Cond = Cond()) -> Tensor:
+        """As `forward`; no text sees another, and places begin anew. starts: [B, N] bool, cells that begin a text; the
+        first cell of a row does.
+        """
+
+
+@runtime_checkable
 class Stacked(Protocol):
     """A module some of whose weights are many matrices along their first axis, each a product of its own (experts).
 

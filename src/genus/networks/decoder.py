@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from genus.core import Cond, Network, NetworkConfig, Roads, Space, State
 from genus.errors import UsageError
-from genus.networks.attention import Memory, Table, Turned, attend, places, taped, waves
+from genus.networks.attention import Memory, Table, Turned, attend, begun, places, taped, walls, waves
 from genus.networks.experts import Experts, gated
 from genus.networks.packed import GROUP, PackedLayers, PackedLinear, kernel
 from genus.parts import Part
@@ -179,40 +179,46 @@ class Decoder(Network):
             memory.moved(ids.shape[1])
         return torch.cat(said, 1)[:, None]
 
+    def several(self, x: Tensor, starts: Tensor, cond: Cond = Cond()) -> Tensor:
+        """See `Several`; each text begins with a begin mark."""
+        ids = x[:, 0]
+        return self.logits(self.read(torch.where(ids == self.embed.num_embeddings, self.begin, ids), None, starts))[:, None]
+
     def start(self, batch: int, cells: int) -> State | None:
         """Room for `cells` cells."""
         c = self.config
         return Memory(batch, cells, c.depth, c.kv_heads, c.head, self.embed.weight.dtype, mute=int(c.apart))
 
-    def read(self, ids: Tensor, memory: Memory | None = None) -> Tensor:
+    def read(self, ids: Tensor, memory: Memory | None = None, starts: Tensor | None = None) -> Tensor:
         """Ids [B, n], all below `vocab`, to vectors [B, n, width] behind the last norm.
 
-        memory: of the ids before them. Raises `UsageError` beyond the learned places.
+        memory: of the ids before them. starts: see `Several`. Raises `UsageError` beyond the learned places.
         """
         seen: int | Tensor = 0 if memory is None else memory.seen
         n = ids.shape[1]
         h: Tensor = self.embed(ids)
-        table = None
+        table = parted = None
+        where = places((n,), seen, n)
+        if starts is not None:
+            mute = int(self.config.apart)
+            where = (where[:, 0] - begun(starts) - mute).clamp(min=0)[..., None]
+            parted = walls(starts, True, h.dtype, bool(mute))
         if self.places is not None:
             last = n + int(torch.as_tensor(seen).max())
             if last > self.config.context:
                 raise UsageError(
                     f"{last} cells, but this network learned {self.config.context} places; give it fewer at a time"
                 )
-            h = h + self.places(places((n,), seen, n)[..., 0])
+            h = h + self.places(where[..., 0])
         else:
-            table = self.table(seen, n, h.dtype)
+            table = waves(where.float() * speeds(self.config), h.dtype)
         if self.layers is not None and memory is not None and table is not None:
             h = self.layers(h, table, memory)
         else:
             for layer, block in enumerate(self.blocks):
-                h = block(h, table, memory, layer)
+                h = block(h, table, memory, layer, parted)
         y: Tensor = self.norm(h)
         return y
-
-    def table(self, seen: int | Tensor, n: int, dtype: torch.dtype) -> Table:
-        """Rotary tables [n, 1, head] of cells seen .. seen + n; [B, n, 1, head] where rows have seen different ones."""
-        return waves(places((n,), seen, n).float() * speeds(self.config), dtype)
 
     def logits(self, h: Tensor) -> Tensor:
         """Vectors [..., width] to logits [..., vocab], float32."""
@@ -278,14 +284,16 @@ class Layer(nn.Module):
             if linear is not None and linear.bias is not None:
                 nn.init.zeros_(linear.bias)
 
-    def forward(self, x: Tensor, table: Table | None, memory: Memory | None, layer: int) -> Tensor:
-        """x [B, n, width], as the next layer reads it."""
+    def forward(
+        self, x: Tensor, table: Table | None, memory: Memory | None, layer: int, parted: Tensor | None = None
+    ) -> Tensor:
+        """x [B, n, width], as the next layer reads it. parted: see `attend`."""
         q, k, v = self.asked(self.before(x), table)
         seen: int | Tensor = 0
         if memory is not None:
             seen = memory.seen
             k, v = memory.add(layer, k, v)
-        x = x + self.out(attend(q, k, v, True, seen).flatten(2))
+        x = x + self.out(attend(q, k, v, True, seen, parted=parted).flatten(2))
         y: Tensor = x + self.fed(self.middle(x))
         return y
 
