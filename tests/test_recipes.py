@@ -169,6 +169,11 @@ def shrunk(part):
         "networks.style.critic": ["critic.width=8"],
         "data.packed": ["source.window=32"],
         "data.dialogue": ["source.window=64"],
+        "data.spans": ["source.window=32"],
+        "conditions.passage": [
+            "conditioner.width=32",
+            *(f"conditioner.encoder.{knob}" for knob in ("depth=1", "width=32", "head=16")),
+        ],
         "learned.preferences": ["source.window=64"],
         "learned.attempts": [
             "source.window=64",
@@ -185,7 +190,7 @@ def small(name):
     recipe = find(name)
     settings = []
     for phase in recipe.phases:
-        parts = (phase.codec, *phase.nets.values(), phase.source)
+        parts = (phase.codec, *phase.nets.values(), phase.source, *filter(None, [phase.conditioner]))
         settings += [f"{phase.name}.{s}" for part in parts for s in shrunk(part)]
         settings += [f"{phase.name}.training.{s}" for s in ("batch=8", "precision=fp32", "compile=no", "evaluations=4")]
     return with_settings(recipe, settings)

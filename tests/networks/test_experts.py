@@ -1,4 +1,4 @@
-"""Experts: what they say in training is what the papers define, of each sample alone; a full one drops what comes last."""
+"""Experts: what they say in training is what the papers define, of each sample alone; a full one drops the last."""
 
 import math
 

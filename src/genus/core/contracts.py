@@ -148,6 +148,10 @@ class ConditionerConfig(Borrowing):
         """Fields of a held-out record, less the values that training never saw: those are as good as none."""
         return dict(fields)
 
+    def sized(self, dial: int) -> Self:
+        """At the size of networks of this dial; most do not grow with them."""
+        return self
+
     @abstractmethod
     def build(self, space: Space) -> Conditioner:
         """The module, its weights at their start. space: of the x that is conditioned."""
@@ -156,12 +160,14 @@ class ConditionerConfig(Borrowing):
 class Conditioner(nn.Module, ABC):
     """Record fields -> Cond. Owns the dropout that classifier-free guidance needs, and the null it leaves.
 
-    sees: the field that is the item itself in training, for a condition that is made of it.
+    sees: the field that is the item itself in training, for a condition that is made of it. cells: the field that is
+    of the codec's medium: what is asked there is encoded as x is, without an end mark.
     """
 
     dropout: float = 0.0
     roads: Roads
     sees: str | None = None
+    cells: str | None = None
 
     @property
     def takes(self) -> bool:

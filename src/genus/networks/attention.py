@@ -101,9 +101,9 @@ class Turned(torch.autograd.Function):
 class Kept(torch.autograd.Function):
     """softmax(q k' / sqrt D) v with the probabilities kept: on CPUs twice as fast backward as torch's recomputation.
 
-    q [B, N, D], k and v [B, M, D], heads counted in B; bias [B / heads, 1 or N, M] is added to the scores. Causal: N = M,
-    and a bias with a row a query says itself what comes after it. In blocks of queries, whose scores stay in the cache;
-    a causal block does not look at what comes after it.
+    q [B, N, D], k and v [B, M, D], heads counted in B; bias [B / heads, 1 or N, M] is added to the scores. Causal:
+    N = M, and a bias with a row a query says itself what comes after it. In blocks of queries, whose scores stay in the
+    cache; a causal block does not look at what comes after it.
     """
 
     @staticmethod
@@ -217,7 +217,7 @@ def attend(
     """Q [B, N, heads, D], k and v [B, M, kv heads, D] -> [B, N, heads, D].
 
     causal: query i sees keys up to `seen + i`; seen: one for all, or [B], a number a row. heard: [B, M] bool, keys that
-    count; None: all. parted: `walls` between the texts of a row, of which nothing was seen before; None: it is one text.
+    count; None: all. parted: `walls` between the texts of a row, none of which was begun before; None: it is one text.
     Several query heads may share one key head (Ainslie et al. 2023, arXiv 2305.13245).
     """
     b, n, heads, d = q.shape

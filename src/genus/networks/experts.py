@@ -2,7 +2,7 @@
 
 A router gives every cell a probability for every expert; the likeliest `chosen` answer, weighed by these probabilities
 (Jiang et al. 2024, arXiv 2401.04088: made to sum to 1 again; Muennighoff et al. 2024, arXiv 2409.02060: as they are). A
-shared expert may answer every cell besides. Outside of training no cell is dropped: each expert takes as many as ask it.
+shared expert may answer every cell besides. Outside of training no cell is dropped: experts take as many as ask them.
 
 In training the experts say three things of each sample (`core.asides`):
 
@@ -11,9 +11,9 @@ In training the experts say three things of each sample (`core.asides`):
     router_z   the mean of log(Z)^2 of the router's logits, which keeps these small (Zoph et al. 2022, arXiv 2202.08906)
     dropped    the share of what was asked that found its expert full
 
-An expert is full when it has `capacity` times its even share of a sample: what asks it later in the sample goes without.
-All three are of a sample by itself, where the papers take a batch: so a sample trains the same beside any other, and no
-cell is dropped for what comes after it.
+An expert is full when it has `capacity` times its even share of a sample: what asks it later in the sample goes
+without. All three are of a sample by itself, where the papers take a batch: so a sample trains the same beside any
+other, and no cell is dropped for what comes after it.
 """
 
 from __future__ import annotations
@@ -75,7 +75,9 @@ class Experts(nn.Module):
         if self.even:
             weights = weights / weights.sum(-1, keepdim=True)
         if self.training and (listened() or self.capacity is not None):
-            who = self.taught(logits.view(*x.shape[:2], -1), p.view(*x.shape[:2], -1), who.view(len(x), -1)).view_as(who)
+            who = self.taught(logits.view(*x.shape[:2], -1), p.view(*x.shape[:2], -1), who.view(len(x), -1)).view_as(
+                who
+            )
         weights = weights.to(flat.dtype)
         y = torch.zeros_like(flat)
         for expert, (up, down) in enumerate(zip(self.up, self.down, strict=True)):

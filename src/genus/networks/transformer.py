@@ -130,8 +130,8 @@ class Transformer(Network):
         return self.said(x, t, cond, state if isinstance(state, Memory) else None, None)
 
     def several(self, x: Tensor, starts: Tensor, cond: Cond = Cond()) -> Tensor:
-        """See `Several`; not causal, it keeps padding from a text too. Raises `UsageError` for settings that look across
-        texts.
+        """See `Several`; looking both ways, it keeps a text from its padding so. Raises `UsageError` for settings that
+        look across texts.
         """
         c = self.config
         if len(self.space.dims) != 1 or c.patch != 1 or c.near or (self.tokens is not None and c.told != "cross"):
@@ -141,9 +141,7 @@ class Transformer(Network):
             )
         return self.said(x, None, cond, None, starts)
 
-    def said(
-        self, x: Tensor, t: Tensor | None, cond: Cond, memory: Memory | None, starts: Tensor | None
-    ) -> Tensor:
+    def said(self, x: Tensor, t: Tensor | None, cond: Cond, memory: Memory | None, starts: Tensor | None) -> Tensor:
         """What `forward` and `several` give."""
         cells = 0 if memory is None else memory.cells
         dims = tuple(x.shape[2:])

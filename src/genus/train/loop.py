@@ -135,8 +135,8 @@ class Loop:
                 loss += float(value.detach()) * share
                 for name, told in said.items():
                     about[name] = about.get(name, 0.0) + float(told) * share
-                for name, told in figures.items():
-                    about[name] = about.get(name, 0.0) + told * len(part) / len(batch)
+                for name, mean in figures.items():
+                    about[name] = about.get(name, 0.0) + mean * len(part) / len(batch)
             norm = float(flat.step(scale, step))
             self.losses[turn.name] = loss
             self.told |= about
@@ -322,7 +322,7 @@ class Loop:
 
 
 def summed(asides: Sequence[Aside]) -> tuple[Tensor | float, dict[str, float]]:
-    """What networks said in a pass: the terms that a loss gets besides, and of each name the mean of all who said it."""
+    """What networks said in a pass: what the loss gets besides, and of each name the mean over all who said it."""
     besides: Tensor | float = 0.0
     found: dict[str, list[float]] = {}
     for said in asides:

@@ -2,9 +2,9 @@
 
 One vector makes clipping, AdamW and the average single operators, and a resume a handful of plain tensors. Matrices
 inside a network go by Muon (Jordan et al. 2024): momentum, then its nearest orthogonal matrix by Newton-Schulz steps
-whose coefficients are those of Polar Express (Amsel et al. 2025, arXiv 2505.16932); of stacked ones each by itself. All else goes by AdamW (Loshchilov
-and Hutter 2019, arXiv 1711.05101). Weight decay touches matrices only. The average is the power-function one of Karras
-et al. 2024 (arXiv 2312.02696, section 3.1). Knows no loss, no schedule and no file.
+whose coefficients are those of Polar Express (Amsel et al. 2025, arXiv 2505.16932); stacked matrices each by itself.
+All else goes by AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101). Weight decay touches matrices only. The average
+is the power-function one of Karras et al. 2024 (arXiv 2312.02696, section 3.1). Knows no loss, no schedule and no file.
 """
 
 from __future__ import annotations
@@ -97,7 +97,9 @@ class Flat:
                 return 0, tuple(p.shape)  # equal shapes lie together, so that one batched product serves them
             return (1, ()) if p.ndim > 1 else (2, ())
 
-        stacked = {f"{at}.{own}" for at, part in nets.named_modules() if isinstance(part, Stacked) for own in part.stacked}
+        stacked = {
+            f"{at}.{own}" for at, part in nets.named_modules() if isinstance(part, Stacked) for own in part.stacked
+        }
         self.places: list[Place] = []
         ends = [0, 0, 0]  # of the matrices for Muon, of those for AdamW, of all else
         for item in sorted(trained.items(), key=rank):
