@@ -1,4 +1,4 @@
-"""Spans: told and said make the piece again, sentinels are new ids, every cell is scored once behind those before it."""
+"""Spans: told and said make the piece again, sentinels are new ids, each cell is scored once behind those before it."""
 
 import numpy as np
 import pytest
