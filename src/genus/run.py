@@ -237,7 +237,7 @@ class Run:
         progress: Callable[[float, float | None], object] | None = None,
         **knobs: Any,
     ) -> LogProb:
-        """The same with what it is worth: exact or not, and the error of an estimate. Nothing is told of the items.
+        """The same with what it is worth: exact or not, and the error of an estimate. No record tells of the items.
 
         An item's figure does not depend on those beside it. progress: told (done, all of them). knobs: the objective's
         own, e.g. `probes` (flow, diffusion) or `looks` (autoencoding, masked): over how many draws a mean is taken.
@@ -250,7 +250,7 @@ class Run:
         with torch.no_grad():
             for part in self.source.once(cache, model.codec, batch) if cache is not None else ():
                 noise = Noise(0, tuple(address(x) for x in part.x))
-                found = model.log_prob(replace(part, fields={}), noise)
+                found = model.log_prob(part, noise)
                 at = torch.tensor([int(name) for name in part.ids])
                 nats.index_add_(0, at, found.nats.double().cpu())
                 if found.error is not None:

@@ -62,8 +62,18 @@ class Model:
             return Cond()
         if conditioner.sees is not None and x is not None and conditioner.sees not in fields:
             fields = {**fields, conditioner.sees: self.codec.decode(x)}
+        told = conditioner.cells
+        if told is not None and told in fields:
+            fields = {**fields, told: [self._begun(item) for item in fields[told]]}
         cond: Cond = conditioner(fields, noise) if fields else conditioner.null(batch)
         return cond
+
+    def _begun(self, item: Any) -> Tensor | None:
+        """An item as cells that others may follow: without a stream's end mark. Cells and None stay as they are."""
+        if item is None or isinstance(item, Tensor):
+            return item
+        x = self.codec.encode([item])[0]
+        return x[:, : x.shape[1] - 1] if self.codec.streams else x
 
     @cached_property
     def _half(self) -> nn.ModuleDict:
@@ -150,8 +160,8 @@ class Model:
                     f"(given: {prompt!r}); leave it out"
                 )
             return {self.prompt: [prompt] * batch}, None
-        x = self.codec.encode([prompt])[0]
-        x = x[:, : x.shape[1] - 1] if self.codec.streams else x  # without the end mark, which would end the text
+        x = self._begun(prompt)
+        assert x is not None
         x = x[None].expand(batch, *x.shape)
         return {}, (Known(x, torch.ones_like(x, dtype=torch.bool)) if x.shape[2] else None)
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from genus.core import Cond, Network, NetworkConfig, Roads, Space, State
 from genus.errors import UsageError
-from genus.networks.attention import Memory, Table, Turned, attend, places, taped, waves
+from genus.networks.attention import Memory, Table, Turned, attend, begun, places, taped, walls, waves
 from genus.networks.experts import Experts, gated
 from genus.networks.packed import GROUP, PackedLayers, PackedLinear, kernel
 from genus.parts import Part
@@ -51,7 +51,10 @@ class Stretch(Part):
 
 
 class Mixture(Part):
-    """Experts in place of each feed-forward: so many, `chosen` a cell, each of `hidden` channels; see `experts`."""
+    """Experts in place of each feed-forward: so many, `chosen` a cell, each of `hidden` channels; see `experts`.
+
+    balance, z, capacity: of training alone.
+    """
 
     kind: Literal["networks.decoder.mixture"] = "networks.decoder.mixture"
     number: int = Field(ge=1)
@@ -59,6 +62,9 @@ class Mixture(Part):
     hidden: int = Field(ge=1)
     even: bool = True
     shared: int = Field(0, ge=0)
+    balance: float = Field(0.0, ge=0)
+    z: float = Field(0.0, ge=0)
+    capacity: float | None = Field(None, ge=1)
 
 
 class DecoderConfig(NetworkConfig):
@@ -105,7 +111,10 @@ class DecoderConfig(NetworkConfig):
         return Decoder(self, space, roads)
 
     def sized(self, dial: int) -> Self:
-        """Width 32 x dial, depth dial / 2 (at least 2), hidden 8 / 3 of the width: about 6 x 1,024 x dial^3 weights."""
+        """Width 32 x dial, depth dial / 2 (at least 2), hidden 8 / 3 of the width: about 6 x 1,024 x dial^3 weights.
+
+        Experts keep their share of the hidden width.
+        """
         if dial < 1:
             raise UsageError(f"the size dial of {self.kind} starts at 1, not {dial}")
         width = 32 * dial
@@ -114,9 +123,12 @@ class DecoderConfig(NetworkConfig):
         shared = self.heads // self.kv_heads
         kv_heads = heads // shared if heads % shared == 0 else heads
         hidden = math.ceil(width * 8 / 3 / 16) * 16
-        return self.but(
-            width=width, depth=max(2, (dial + 1) // 2), head=head, heads=heads, kv_heads=kv_heads, hidden=hidden
-        )
+        mixture = self.mixture
+        if mixture is not None:
+            each, all_ = (math.ceil(n * hidden / self.hidden / 16) * 16 for n in (mixture.hidden, mixture.shared))
+            mixture = mixture.but(hidden=each, shared=all_)
+        sizes = {"width": width, "depth": max(2, (dial + 1) // 2), "head": head, "heads": heads, "kv_heads": kv_heads}
+        return self.but(**sizes, hidden=hidden, mixture=mixture)
 
 
 @final
@@ -167,40 +179,46 @@ class Decoder(Network):
             memory.moved(ids.shape[1])
         return torch.cat(said, 1)[:, None]
 
+    def several(self, x: Tensor, starts: Tensor, cond: Cond = Cond()) -> Tensor:
+        """See `Several`; each text begins with a begin mark."""
+        ids = torch.where(x[:, 0] == self.embed.num_embeddings, self.begin, x[:, 0])
+        return self.logits(self.read(ids, None, starts))[:, None]
+
     def start(self, batch: int, cells: int) -> State | None:
         """Room for `cells` cells."""
         c = self.config
         return Memory(batch, cells, c.depth, c.kv_heads, c.head, self.embed.weight.dtype, mute=int(c.apart))
 
-    def read(self, ids: Tensor, memory: Memory | None = None) -> Tensor:
+    def read(self, ids: Tensor, memory: Memory | None = None, starts: Tensor | None = None) -> Tensor:
         """Ids [B, n], all below `vocab`, to vectors [B, n, width] behind the last norm.
 
-        memory: of the ids before them. Raises `UsageError` beyond the learned places.
+        memory: of the ids before them. starts: see `Several`. Raises `UsageError` beyond the learned places.
         """
         seen: int | Tensor = 0 if memory is None else memory.seen
         n = ids.shape[1]
         h: Tensor = self.embed(ids)
-        table = None
+        table = parted = None
+        where = places((n,), seen, n)
+        if starts is not None:
+            mute = int(self.config.apart)
+            where = (where[:, 0] - begun(starts) - mute).clamp(min=0)[..., None]
+            parted = walls(starts, True, h.dtype, bool(mute))
         if self.places is not None:
             last = n + int(torch.as_tensor(seen).max())
             if last > self.config.context:
                 raise UsageError(
                     f"{last} cells, but this network learned {self.config.context} places; give it fewer at a time"
                 )
-            h = h + self.places(places((n,), seen, n)[..., 0])
+            h = h + self.places(where[..., 0])
         else:
-            table = self.table(seen, n, h.dtype)
+            table = waves(where.float() * speeds(self.config), h.dtype)
         if self.layers is not None and memory is not None and table is not None:
             h = self.layers(h, table, memory)
         else:
             for layer, block in enumerate(self.blocks):
-                h = block(h, table, memory, layer)
+                h = block(h, table, memory, layer, parted)
         y: Tensor = self.norm(h)
         return y
-
-    def table(self, seen: int | Tensor, n: int, dtype: torch.dtype) -> Table:
-        """Rotary tables [n, 1, head] of cells seen .. seen + n; [B, n, 1, head] where rows have seen different ones."""
-        return waves(places((n,), seen, n).float() * speeds(self.config), dtype)
 
     def logits(self, h: Tensor) -> Tensor:
         """Vectors [..., width] to logits [..., vocab], float32."""
@@ -251,7 +269,8 @@ class Layer(nn.Module):
         self.experts = self.up = self.down = None
         if config.mixture is not None:
             m = config.mixture
-            self.experts = Experts(width, m.hidden, m.number, m.chosen, m.even, m.shared)
+            sizes = (width, m.hidden, m.number, m.chosen, m.even, m.shared)
+            self.experts = Experts(*sizes, m.balance, m.z, m.capacity)
         else:
             self.up = nn.Linear(width, config.hidden * (2 if self.swiglu else 1), bias="ffn" in config.biases)
             self.down = nn.Linear(config.hidden, width, bias="ffn" in config.biases)
@@ -265,14 +284,16 @@ class Layer(nn.Module):
             if linear is not None and linear.bias is not None:
                 nn.init.zeros_(linear.bias)
 
-    def forward(self, x: Tensor, table: Table | None, memory: Memory | None, layer: int) -> Tensor:
-        """x [B, n, width], as the next layer reads it."""
+    def forward(
+        self, x: Tensor, table: Table | None, memory: Memory | None, layer: int, parted: Tensor | None = None
+    ) -> Tensor:
+        """x [B, n, width], as the next layer reads it. parted: see `attend`."""
         q, k, v = self.asked(self.before(x), table)
         seen: int | Tensor = 0
         if memory is not None:
             seen = memory.seen
             k, v = memory.add(layer, k, v)
-        x = x + self.out(attend(q, k, v, True, seen).flatten(2))
+        x = x + self.out(attend(q, k, v, True, seen, parted=parted).flatten(2))
         y: Tensor = x + self.fed(self.middle(x))
         return y
 

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from genus.core import Cond, Network, NetworkConfig, Roads, Space, State
 from genus.errors import UsageError
-from genus.networks.attention import Memory, normal, places, rotary
+from genus.networks.attention import Memory, begun, normal, places, rotary, walls
 from genus.networks.blocks import Block, Mods, Told, modulated
 from genus.networks.neighbours import Neighbours, looked_up
 
@@ -129,19 +129,38 @@ class Transformer(Network):
 
     def forward(self, x: Tensor, t: Tensor | None = None, cond: Cond = Cond(), state: State | None = None) -> Tensor:
         """See `Network`. With a state, x is [B, C, n]: the next n cells in raster order of `space.dims`."""
-        memory = state if isinstance(state, Memory) else None
+        return self.said(x, t, cond, state if isinstance(state, Memory) else None, None)
+
+    def several(self, x: Tensor, starts: Tensor, cond: Cond = Cond()) -> Tensor:
+        """See `Several`; looking both ways, it keeps a text from its padding so. Raises `UsageError` for settings that
+        look across texts.
+        """
+        c = self.config
+        if len(self.space.dims) != 1 or c.patch != 1 or c.near or (self.tokens is not None and c.told != "cross"):
+            raise UsageError(
+                f"{c.kind} reads several texts apart on one axis, without patches, neighbours (near) or a condition in "
+                "the same sequence; change these settings, or the source's `alone`"
+            )
+        return self.said(x, None, cond, None, starts)
+
+    def said(self, x: Tensor, t: Tensor | None, cond: Cond, memory: Memory | None, starts: Tensor | None) -> Tensor:
+        """What `forward` and `several` give."""
         cells = 0 if memory is None else memory.cells
         dims = tuple(x.shape[2:])
         h = self.read(x, cond.grid, cells, memory)  # [B, N, width]
         if self.space.vocab is None:
             dims = tuple(-(-d // self.config.patch) for d in dims)
         where = places(dims) if memory is None else places(self.space.dims, cells, h.shape[1])
+        parted = None
+        if starts is not None:
+            where = (where[:, 0] - begun(starts))[..., None]
+            parted = walls(starts, self.config.causal, h.dtype)
         table = rotary(where, self.config.head, h.dtype)
         mood = self.mood(t, cond.vector, h.dtype)
         mods = shaded(self.modulate, self.shades, mood, self.config.depth + 1)
         told = self.hear(cond.tokens, mood, mods, memory, h.dtype)
         for layer, block in enumerate(self.blocks):
-            h, told = block(h, table, mods[layer], told, memory, layer)
+            h, told = block(h, table, mods[layer], told, memory, layer, parted)
         if memory is not None:
             memory.moved(h.shape[1])
             if memory.wanted is not None:

@@ -275,7 +275,8 @@ def _sized(
 
 
 def _at(phase: Phase, dial: int) -> Phase:
-    return phase.but(nets={name: net.sized(dial) for name, net in phase.nets.items()})
+    conditioner = None if phase.conditioner is None else phase.conditioner.sized(dial)
+    return phase.but(nets={name: net.sized(dial) for name, net in phase.nets.items()}, conditioner=conditioner)
 
 
 def _outlook(
