@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,8 @@ import typer
 from genus.cli.lines import show
 from genus.cli.options import Home, Json, RunName, assigned
 from genus.cli.work import opened, watched
+
+WIDE = 110  # characters of a table that is piped
 
 
 def evaluate(
@@ -70,30 +73,29 @@ def whole(text: str) -> list[int]:
 
 def table(made: Any) -> None:
     """All figures for people."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
     from genus.tasks.page import span
     from genus.validate.charts import number
 
-    grid = Table("task", "shots", "items", "figure", "value", "95 % interval", "chance", "without dirty")
+    heads = ["task", "shots", "items", "figure", "value", "95 % interval", "chance"]
+    more = ["without contaminated"] if any(entry.clean for entry in made.entries) else []
+    grid = Table(*heads, *more, box=box.SIMPLE_HEAD)
     for entry in made.entries:
-        clean = {finding.name: finding for finding in entry.clean}
+        clean = {finding.name: number(finding.value, finding.unit) for finding in entry.clean}
+        cells = [entry.task.name, str(entry.shots or 0), f"{len(entry.outcome.items):,}"]
         for score, finding in zip(entry.outcome.scores, entry.found, strict=True):
             chance = "" if score.chance is None else number(score.chance, finding.unit)
-            left = number(clean[finding.name].value, finding.unit) if finding.name in clean else ""
-            first = finding is entry.found[0]
-            head = (entry.task.name, str(entry.shots or 0), f"{len(entry.outcome.items):,}") if first else ("", "", "")
-            value = number(finding.value, finding.unit)
-            grid.add_row(
-                *head, finding.name, value, span(finding), chance, left, end_section=finding is entry.found[-1]
-            )
-    console = Console()
-    console.print(grid)
+            left = [clean.get(finding.name, "")] if more else []
+            grid.add_row(*cells, finding.name, number(finding.value, finding.unit), span(finding), chance, *left)
+            cells = ["", "", ""]
+        grid.add_section()
+    Console(width=None if sys.stdout.isatty() else WIDE, highlight=False).print(grid)
     for entry in made.entries:
         if entry.dirty is not None:
-            said = number(entry.dirty.value, "share")
-            console.print(f"{entry.task.name}: {said} of {entry.judged:,} items contaminated", highlight=False)
+            print(f"{entry.task.name}: {number(entry.dirty.value, 'share')} of {entry.judged:,} items contaminated")
     for note in made.notes:
-        console.print(note, highlight=False)
+        print(note)
     print(f"page    {made.page}")

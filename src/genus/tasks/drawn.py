@@ -52,6 +52,6 @@ class Drawn(Shown):
                 scores.append(Score(f"pass_at_{k}", (passed,), chance=0.0, main=k == 1))
         if ((worth > 0) & (worth < 1)).any():
             scores.append(Score("reward", (worth.mean(1),), unit="mean reward"))
-        cut = float(np.mean([len(one.logs) >= self.tokens for one in said]))
+        cut = float(np.mean([not one.whole for one in said]))
         notes = (f"{cut:.0%} of the answers ended at the limit of {self.tokens} tokens.",) if cut else ()
         return Outcome(asked, tuple(scores), (), notes, [one.text for one in said[::n]])

@@ -41,10 +41,13 @@ class Likely(NamedTuple):
 
 
 class Said(NamedTuple):
-    """A drawn answer, stop strings cut off. logs: log p of each token that was drawn, before filters."""
+    """A drawn answer, stop strings cut off. logs: log p of each token that was drawn, before filters. whole: it came to
+    an end by itself.
+    """
 
     text: str
-    logs: tuple[float, ...]
+    logs: tuple[float, ...] = ()
+    whole: bool = False
 
 
 class _Row(NamedTuple):
@@ -136,7 +139,7 @@ class Examinee:
 
         knobs: of the sampler, e.g. temperature=0. Samples join as others end.
         """
-        chorus, done = Chorus(), [Said("", ())] * len(prompts)
+        chorus, done = Chorus(), [Said("")] * len(prompts)
         told = {**self.knobs, **knobs, "tokens": tokens, "likeliest": 0}
         waiting = list(range(len(prompts)))[::-1]
         singing: dict[int, Iterator[list[passage.Growth]]] = {}
@@ -153,7 +156,8 @@ class Examinee:
                     del singing[i]
                     self.watch.tick(len(prompts) - len(waiting) - len(singing), len(prompts), "answers")
                 for growth in some or ():
-                    done[i] = Said(done[i].text + growth.text, done[i].logs + tuple(s.log_p for s in growth.said))
+                    logs = done[i].logs + tuple(said.log_p for said in growth.said)
+                    done[i] = Said(done[i].text + growth.text, logs, growth.finish == "stop")
         return done
 
     def ids(self, prompt: Prompt) -> Tensor:

@@ -29,7 +29,7 @@ OPEN = "I don't know"
 #: What counts as leaving a question open, whatever stands around it.
 _OPEN = re.compile(
     r"\b(i (do not|don't|dont|cannot|can't) (know|say|tell|answer|find)|not sure|no idea|unknown|does not exist|"
-    r"doesn't exist|no such|not aware|unable to)\b",
+    r"doesn't exist|no such|not (aware|familiar|certain)|unable to)\b",
     re.IGNORECASE,
 )
 FORM = Form(system=f"Answer in a few words. If you do not know the answer, say: {OPEN}.")

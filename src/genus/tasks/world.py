@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import calendar
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, final
 
 import numpy as np
@@ -33,12 +33,13 @@ _SYLLABLES = ("ve", "lor", "quin", "ta", "mar", "zu", "bel", "dro", "ki", "nas",
 
 @final
 class World(Items):
-    """about: kinds of facts. among: so many other answers of its kind stand beside each; 0: no choices. invented:
-    share of questions about countries that do not exist. sums: how many, of numbers up to `top`.
+    """about: kinds of facts; each: of a kind at most. among: so many other answers of its kind stand beside each; 0: no
+    choices. invented: share of questions about countries that do not exist. sums: how many, of numbers up to `top`.
     """
 
     kind: Literal["tasks.world"] = "tasks.world"
     about: tuple[About, ...] = ("calendar", "letters", "names", "codes")
+    each: int = Field(64, ge=1)
     among: int = Field(0, ge=0)
     invented: float = Field(0.0, ge=0, lt=1)
     sums: int = Field(200, ge=1)
@@ -61,9 +62,10 @@ class World(Items):
     def _split(self, shown: bool) -> tuple[list[Item], list[Item]]:
         facts: list[Item] = []
         for about in self.about:
-            some = list({"calendar": days, "letters": letters, "names": names, "codes": codes}[about]()
-                        if about != "sums" else totals(self.sums, self.top))  # fmt: skip
-            facts += among(some, self.among) if self.among else some
+            some = list(KNOWN[about]() if about in KNOWN else totals(self.sums, self.top))
+            some = among(some, self.among) if self.among else some
+            picked = np.random.default_rng(4).permutation(len(some))[: self.each if about in KNOWN else None]
+            facts += [some[i] for i in picked]
         number = round(len(facts) * self.invented / (1 - self.invented))
         unknown = list(nowhere(number))
         return [x for i, x in enumerate(facts) if (i % SHOWN == 0) == shown], [
@@ -105,7 +107,7 @@ def names() -> Iterator[Item]:
         english = country(region, "en")
         for language, code in LANGUAGES.items():
             said = country(region, code)
-            if said and english and said != english:
+            if said and english and said != english and "(" not in english:
                 yield Item(f"What is the {language} name of the country {english}?", said)
 
 
@@ -117,6 +119,10 @@ def codes() -> Iterator[Item]:
         name = country(regions[0], "en")
         if name:
             yield Item(f"What is the international telephone calling code of {name}?", f"+{code}")
+
+
+#: Kinds that are listed, not drawn.
+KNOWN: dict[str, Callable[[], Iterator[Item]]] = {"calendar": days, "letters": letters, "names": names, "codes": codes}
 
 
 def nowhere(number: int) -> Iterator[Item]:
