@@ -42,6 +42,7 @@ VERBS = (
     uses.reproduce,
     weights.import_,
     weights.export,
+    weights.compress,
     looks.recipes,
     looks.info,
     looks.doctor,
