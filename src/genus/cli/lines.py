@@ -81,9 +81,10 @@ def compressed(said: dict[str, Any]) -> list[str]:
     """A run of fewer bits: how large it is, and what it lost."""
     p, change, size = said["perplexity"], said["perplexity"]["change"], said["bytes"]
     span = "" if change["low"] is None else f"  [{change['low']:+.2f}, {change['high']:+.2f}]"
+    now, before = (size[when] / 2**20 for when in ("after", "before"))
     return [
         f"run     {said['run']}",
-        f"weights {size['after'] / 2**20:.1f} MiB, {said['bits']} bits ({said['way']}); before: {size['before'] / 2**20:.1f}",
+        f"weights {now:.1f} MiB, {said['bits']} bits ({said['way']}); before: {before:.1f}",
         f"text    perplexity {p['after']:.3f}, before {p['before']:.3f}: {change['value']:+.2f} %{span}",
     ]
 

@@ -152,7 +152,8 @@ def _data(run: Run, texts: Sequence[Path], windows: int) -> tuple[list[Batch], l
         split = next((s for s in (HELD, "val") if data.count(f"status = 'kept' AND split = '{s}'")), "")
         if not split:
             raise UsageError(f"{data.path} holds nothing out to judge by; give texts with --text FILE")
-        source = run.source.but(window=room)
+        own = run.source
+        source = own.but(window=room) if "window" in type(own).model_fields else PackedConfig(window=room)
         seen, held = ([r.media for _, r in zip(range(ITEMS), data.media(s), strict=False)] for s in ("train", split))
     each = [_windows(codec, source, some, windows) for some in (seen, held)]
     if not all(each):
