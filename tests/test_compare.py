@@ -125,6 +125,16 @@ def test_two_recipes_resumed_and_with_a_failure(source, tmp_path, quick):
         compared(source, tmp_path, nothing, settings=[*SMALL, "flow:training.rate=0.5"])
 
 
+def test_pictures_that_are_drawn_cell_by_cell_have_no_walk(source, tmp_path, quick):
+    settings = [one for one in SMALL if one.startswith(("training", "measures"))]
+    made = compared(
+        source, tmp_path, Counting(), ["pixelgpt"], settings=[*settings, "net.width=32", "net.depth=1", "net.head=16"]
+    )
+    (row,) = made.rows
+    assert row["status"] == "done" and row["samples_per_second"]["value"] > 0
+    assert row["walk"]["value"] is None and "no way between" in row["walk"]["reason"]
+
+
 def test_what_is_refused(source, tmp_path):
     never = Counting()
     for words, said in (
