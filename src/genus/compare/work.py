@@ -19,11 +19,16 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, final
+from typing import IO, TYPE_CHECKING, Any, final
 
 import genus
+from genus import files
 from genus.errors import GenusError, UsageError
 from genus.watch import Watch
+
+if TYPE_CHECKING:
+    from genus.recipe import Recipe
+    from genus.run import Run
 
 SHOWN = 24  # pictures for the page
 TEXTS = 3
@@ -75,7 +80,6 @@ def _begun(job: Job) -> tuple[Any, Any]:
 
 def tried(job: Job, watch: Watch) -> dict[str, Any]:
     """A step a phase and a few samples: what a step and a sample take, before anything is spent."""
-    from genus import files
     from genus.compare.drawing import once
     from genus.core import Noise
     from genus.train.budget import budget
@@ -85,7 +89,11 @@ def tried(job: Job, watch: Watch) -> dict[str, Any]:
 
     recipe, dataset = _begun(job)
     watch.stage("try", recipe.name)
-    run = train(recipe, dataset, Path(job.folder), budget(f"{2 * len(recipe.phases)} steps"), watch)
+    few_steps = budget(f"{2 * len(recipe.phases)} steps")
+    run = train(recipe, dataset, Path(job.folder), few_steps, watch)
+    sized = likely(run, budget(job.budget).seconds)
+    if sized != recipe:
+        run = train(sized, dataset, Path(job.folder).with_name("sized"), few_steps, watch)
     subject = Subject.of(run, job.samples)
     few = range(4)
     noise = Noise(0, tuple(few))
@@ -105,6 +113,27 @@ def tried(job: Job, watch: Watch) -> dict[str, Any]:
         "seconds_per_sample": seconds / len(few),
         "seconds_per_look": looking,
     }
+
+
+def likely(run: Run, seconds: float | None) -> Recipe:
+    """The recipe of a run of a few steps, its last network as large as the law will have it in so many seconds of
+    training: a step is taken to be as long as its weights are many. As it is where nothing sizes it.
+    """
+    from genus.train.plan import sizes
+    from genus.train.sizing import SizingConfig
+
+    recipe, phase, model = run.recipe, run.recipe.phases[-1], run.model()
+    if seconds is None or not isinstance(phase.sizing, SizingConfig) or not phase.sizing.dials:
+        return recipe
+    sizing, said = phase.sizing, files.read_json(run.path / "forecast.json")
+    each = sizing.sample or float(model.space.cells)
+    different = float(run.data["bytes"]) if model.codec.streams else run.data["splits"]["train"] * each
+    a_weight = said["seconds_a_step"] / said["batch"] / said["parameters"]
+    left = seconds * phase.share / sum(one.share for one in recipe.phases)
+    losses = [sizing.loss(n, left / (a_weight * n) * each, different) for n in sizes(phase, model)]
+    dial = sizing.dials[sizing.best(losses)]
+    nets = {name: net.sized(dial) for name, net in phase.nets.items()}
+    return recipe.but(phases=(*recipe.phases[:-1], phase.but(nets=nets, sizing=None)))
 
 
 def measured(job: Job, watch: Watch) -> dict[str, Any]:

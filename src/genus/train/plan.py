@@ -17,7 +17,7 @@ from typing import Any, Literal, final
 import torch
 
 from genus import files
-from genus.core import Batch, Codec, Model, Objective
+from genus.core import Batch, Codec, Model, Objective, Roads
 from genus.data.cache import Cache
 from genus.data.source import SourceConfig
 from genus.errors import GenusError, UsageError
@@ -277,6 +277,16 @@ def _sized(
 def _at(phase: Phase, dial: int) -> Phase:
     conditioner = None if phase.conditioner is None else phase.conditioner.sized(dial)
     return phase.but(nets={name: net.sized(dial) for name, net in phase.nets.items()}, conditioner=conditioner)
+
+
+def sizes(phase: Phase, model: Model) -> list[int]:
+    """Weights at each dial of a phase of which `model` was made."""
+    sizing = phase.sizing
+    roads = model.conditioner.roads if model.conditioner is not None else Roads()
+    dials = sizing.dials if isinstance(sizing, SizingConfig) else ()
+    with torch.device("meta"):
+        built = [{name: net.build(model.space, roads) for name, net in _at(phase, dial).nets.items()} for dial in dials]
+    return [parameters(torch.nn.ModuleDict(nets)) for nets in built]
 
 
 def _outlook(
