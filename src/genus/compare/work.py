@@ -27,8 +27,9 @@ from genus.errors import GenusError, UsageError
 from genus.watch import Watch
 
 if TYPE_CHECKING:
-    from genus.recipe import Recipe
+    from genus.recipe import Phase, Recipe
     from genus.run import Run
+    from genus.train.sizing import SizingConfig
 
 SHOWN = 24  # pictures for the page
 TEXTS = 3
@@ -90,9 +91,10 @@ def tried(job: Job, watch: Watch) -> dict[str, Any]:
     recipe, dataset = _begun(job)
     watch.stage("try", recipe.name)
     few_steps = budget(f"{2 * len(recipe.phases)} steps")
-    run = train(recipe, dataset, Path(job.folder), few_steps, watch)
-    sized = likely(run, budget(job.budget).seconds)
-    if sized != recipe:
+    least = resized(recipe, lambda _, sizing: sizing.dials[0])
+    run = train(least, dataset, Path(job.folder), few_steps, watch)
+    sized = likely(recipe, run, budget(job.budget).seconds)
+    if sized != least:
         run = train(sized, dataset, Path(job.folder).with_name("sized"), few_steps, watch)
     subject = Subject.of(run, job.samples)
     few = range(4)
@@ -115,25 +117,42 @@ def tried(job: Job, watch: Watch) -> dict[str, Any]:
     }
 
 
-def likely(run: Run, seconds: float | None) -> Recipe:
-    """The recipe of a run of a few steps, its last network as large as the law will have it in so many seconds of
-    training: a step is taken to be as long as its weights are many. As it is where nothing sizes it.
-    """
-    from genus.train.plan import sizes
+def resized(recipe: Recipe, dial: Callable[[Phase, SizingConfig], int]) -> Recipe:
+    """The recipe with each phase that a budget would size as large as `dial` says, and sized no more."""
     from genus.train.sizing import SizingConfig
 
-    recipe, phase, model = run.recipe, run.recipe.phases[-1], run.model()
-    if seconds is None or not isinstance(phase.sizing, SizingConfig) or not phase.sizing.dials:
+    phases = []
+    for phase in recipe.phases:
+        if isinstance(phase.sizing, SizingConfig) and phase.sizing.dials:
+            at = dial(phase, phase.sizing)
+            phase = phase.but(nets={name: net.sized(at) for name, net in phase.nets.items()}, sizing=None)
+        phases.append(phase)
+    return recipe.but(phases=tuple(phases))
+
+
+def likely(recipe: Recipe, run: Run, seconds: float | None) -> Recipe:
+    """The recipe with its last network as large as the law will have it in so many seconds of training.
+
+    run: of a few steps of its least sizes. A step is taken to be as long as its weights are many. Without seconds the
+    networks are those that are written.
+    """
+    from genus.train.plan import sizes
+
+    if seconds is None:
         return recipe
-    sizing, said = phase.sizing, files.read_json(run.path / "forecast.json")
-    each = sizing.sample or float(model.space.cells)
-    different = float(run.data["bytes"]) if model.codec.streams else run.data["splits"]["train"] * each
+    model, said, last = run.model(), files.read_json(run.path / "forecast.json"), recipe.phases[-1]
     a_weight = said["seconds_a_step"] / said["batch"] / said["parameters"]
-    left = seconds * phase.share / sum(one.share for one in recipe.phases)
-    losses = [sizing.loss(n, left / (a_weight * n) * each, different) for n in sizes(phase, model)]
-    dial = sizing.dials[sizing.best(losses)]
-    nets = {name: net.sized(dial) for name, net in phase.nets.items()}
-    return recipe.but(phases=(*recipe.phases[:-1], phase.but(nets=nets, sizing=None)))
+    left = seconds * last.share / sum(one.share for one in recipe.phases)
+
+    def dial(phase: Phase, sizing: SizingConfig) -> int:
+        if phase != last:
+            return sizing.dials[0]
+        each = sizing.sample or float(model.space.cells)
+        different = float(run.data["bytes"]) if model.codec.streams else run.data["splits"]["train"] * each
+        losses = [sizing.loss(n, left / (a_weight * n) * each, different) for n in sizes(phase, model)]
+        return sizing.dials[sizing.best(losses)]
+
+    return resized(recipe, dial)
 
 
 def measured(job: Job, watch: Watch) -> dict[str, Any]:
