@@ -43,6 +43,7 @@ VERBS = (
     weights.import_,
     weights.export,
     tasks.evaluate,
+    tasks.scale,
     looks.recipes,
     looks.info,
     looks.doctor,
