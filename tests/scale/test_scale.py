@@ -52,8 +52,9 @@ def test_the_law_is_found_and_the_larger_size_lies_inside(toy):
     assert said["check"]["inside"] and abs(said["check"]["off"]) < 0.002
     assert said["foretold"]["low"] < said["foretold"]["loss"] < said["foretold"]["high"]
     assert sum(p["seconds"] for p in said["points"]) == pytest.approx(600, rel=0.01), "the budget is that of the ladder"
-    ratios = {round(p["tokens"] / p["parameters"], 2) for p in said["points"]}
-    assert max(ratios) / min(ratios) < 1.05, "data grows with weights"
+    steep = SizingConfig().alpha / SizingConfig().beta
+    ratios = {p["tokens"] / p["parameters"] ** steep for p in said["points"]}
+    assert max(ratios) / min(ratios) < 1.05, "data grows with weights as the recipe's law says"
     page = made.page.read_text()
     assert "so it came" in page and "<svg" in page
 

@@ -62,7 +62,7 @@ def of(name: str, said: Mapping[str, Any]) -> Page:
             "C is 6 N D', in floating-point operations: N weights, D' tokens seen, repeated ones counted for less.",
             f"Runs differ from the law by {law['spread']:.2%}, by its residuals and the seeds there are.",
             "The interval is of one further run, from 300 laws fitted to runs that were moved as far as runs differ.",
-            "The law holds for this data, recipe and proportion of data to weights; further away it says less than "
+            "The law holds for this data, this recipe and its way to share out data; further away it says less than "
             "its interval.",
         ],
     )

@@ -1,9 +1,10 @@
-"""scale(dataset, recipe, budget): a ladder of sizes, each with data in proportion, and the law of their loss.
+"""scale(dataset, recipe, budget): a ladder of sizes, each with the data that suits it, and the law of their loss.
 
     L(C) = E + a / C^e,   C = 6 N D'      Hoffmann et al. 2022, arXiv 2203.15556; Kaplan et al. 2020, arXiv 2001.08361
 
-N counts weights, D' tokens as new ones count (`train.law.effective`). D grows with N, so the ladder is one line in
-(N, D) and the law has one variable; it holds for that line and this data alone. The next size is foretold before it is
+N counts weights, D' tokens as new ones count (`train.law.effective`). Data grows with weights as the recipe's own law
+(`train.sizing`) says is best, D ~ N^(alpha / beta), so the ladder is one line in (N, D) and the law has one variable;
+it holds for that line and this data alone. The next size is foretold before it is
 trained, with an interval from a bootstrap over runs (`train.law.forecast`); `check` trains it.
 
     home/scales/NAME/
@@ -183,12 +184,13 @@ def planned(
         speeds.append((dial, outlook(at(recipe, dial), path, Budget("1 steps", steps=1))))
     each = tokens_of(sizing, recipe)
     batch = int(speeds[0][1]["batch"])
-    # Data in proportion to weights: steps = k x N, for the k that spends the budget.
-    costs = [told["parameters"] * told["seconds_a_step"] * OVERHEAD for _, told in speeds]
+    # Steps in proportion to N^(alpha / beta), so many that they spend the budget.
+    shares = [told["parameters"] ** (sizing.alpha / sizing.beta) for _, told in speeds]
+    costs = [share * told["seconds_a_step"] * OVERHEAD for share, (_, told) in zip(shares, speeds, strict=True)]
     k = seconds / (seeds * sum(costs[:-1]))
     ladder = [
-        Rung(dial, told["parameters"], (n := round(k * told["parameters"])), n * batch * each, k * cost)
-        for (dial, told), cost in zip(speeds, costs, strict=True)
+        Rung(dial, told["parameters"], (n := round(k * share)), n * batch * each, k * cost)
+        for (dial, told), share, cost in zip(speeds, shares, costs, strict=True)
     ]
     if ladder[0].steps < LEAST_STEPS:
         needed = seconds * LEAST_STEPS / max(1, ladder[0].steps) / 60
