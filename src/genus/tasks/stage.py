@@ -30,7 +30,7 @@ from genus.tasks.examinee import Examinee
 from genus.tasks.perplexity import Perplexity
 from genus.tasks.recall import Recall
 from genus.tasks.table import Table, tabular
-from genus.tasks.task import Outcome, Score, Shown, Task
+from genus.tasks.task import Outcome, Score, Task
 from genus.validate.findings import Finding
 from genus.watch import Silent, Watch
 
@@ -172,10 +172,11 @@ def evaluate(
 def every(tasks: Iterable[Task], shots: Sequence[int] | None) -> Iterator[tuple[Task, int | None]]:
     """Each task at each number of examples, where it shows any."""
     for task in tasks:
-        if not isinstance(task, Shown):
+        own = getattr(task, "shots", None)
+        if own is None:
             yield task, None
             continue
-        for number in dict.fromkeys(shots if shots else [task.shots]):
+        for number in dict.fromkeys(shots if shots else [own]):
             yield task.but(shots=number), number
 
 
