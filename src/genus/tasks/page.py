@@ -172,7 +172,9 @@ def part(entry: Entry) -> Part:
             f"Contaminated: {number(entry.dirty.value, 'share')} of {entry.judged:,} items that can be judged."
         )
         if entry.whole is not None and entry.whole.value:
-            notes.append(f"Word for word in the training data: {number(entry.whole.value, 'share')}.")
+            notes.append(
+                f"Questions that stand word for word in the training data: {number(entry.whole.value, 'share')}."
+            )
         for before, after in zip(entry.found, entry.clean, strict=False):
             if before.name == entry.main.name:
                 said = f"{number(after.value, after.unit)} ({span(after)})"
