@@ -71,7 +71,7 @@ def test_a_memory_changes_nothing(trained, begins):
     """
     asked = Examinee(trained, batch=2)
     predict, _ = trained.predictor()
-    prompts = [Prompt(begins + (prompt.text or "b")) if begins else prompt for prompt in PROMPTS]
+    prompts = [Prompt(begins + (prompt.text or "bubble")) if begins else prompt for prompt in PROMPTS]
     for prompt, answers, found in zip(prompts, ANSWERS, asked.likelihoods(prompts, ANSWERS), strict=True):
         for answer, likely in zip(answers, found, strict=True):
             ids = asked.ids(Prompt(prompt.text + answer))
