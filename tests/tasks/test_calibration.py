@@ -27,6 +27,7 @@ def test_a_calibrated_model_has_a_small_error_and_an_overconfident_one_a_large()
 
 def test_brier_by_hand():
     assert brier(np.array([0.7, 0.3]), 0) == pytest.approx(0.18)
+    assert brier(np.array([0.7, 0.3]), 1) == pytest.approx(0.98)
     assert brier(np.full(4, 0.25), 2) == pytest.approx(0.75)
 
 

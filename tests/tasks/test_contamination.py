@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from genus.tasks.contamination import RUN, found
+from genus.tasks.contamination import found
 
 WORDS = [f"word{i}" for i in range(100)]
 ITEM = " ".join(WORDS[:30])
@@ -15,7 +15,7 @@ def dirty(item, *training):
 
 
 def test_thirteen_words_in_a_row_are_a_match_and_twelve_are_not():
-    thirteen, twelve = " ".join(WORDS[5 : 5 + RUN]), " ".join(WORDS[5 : 4 + RUN])
+    thirteen, twelve = " ".join(WORDS[5:18]), " ".join(WORDS[5:17])
     assert dirty(ITEM, f"before {thirteen} after") == (True, False)
     assert dirty(ITEM, f"before {twelve} after {twelve}") == (False, False)
     assert dirty(ITEM, f"{' '.join(WORDS[5:12])} x {' '.join(WORDS[12:20])}") == (False, False)

@@ -64,11 +64,15 @@ PROMPTS = [Prompt("the cat "), Prompt("the cat sat on "), Prompt("hello"), Promp
 ANSWERS = [["sat", "on a mat"], ["me", "you", "it"], ["x"], ["abc", "d"]]
 
 
-def test_a_memory_changes_nothing(trained):
-    """A transformer with a state, many questions at once; and each answer read whole by itself."""
+@pytest.mark.parametrize("begins", ["", "the red ball "])
+def test_a_memory_changes_nothing(trained, begins):
+    """A transformer with a state, many questions at once, with a beginning in common or none; and each answer read
+    whole by itself.
+    """
     asked = Examinee(trained, batch=2)
     predict, _ = trained.predictor()
-    for prompt, answers, found in zip(PROMPTS, ANSWERS, asked.likelihoods(PROMPTS, ANSWERS), strict=True):
+    prompts = [Prompt(begins + (prompt.text or "bubble")) if begins else prompt for prompt in PROMPTS]
+    for prompt, answers, found in zip(prompts, ANSWERS, asked.likelihoods(prompts, ANSWERS), strict=True):
         for answer, likely in zip(answers, found, strict=True):
             ids = asked.ids(Prompt(prompt.text + answer))
             x = torch.cat([torch.tensor([[VOCAB]]), ids[:, :-1]], 1)[None]

@@ -9,11 +9,14 @@ from toys import recipe, text_phase
 from typer.testing import CliRunner
 
 from genus.cli import app
-from genus.data.dataset import Dataset, Item
+from genus.data.dataset import Dataset
+from genus.data.dataset import Item as Row
 from genus.data.packed import PackedConfig
 from genus.errors import UsageError
 from genus.run import Run
-from genus.tasks.stage import evaluate
+from genus.tasks.examinee import Examinee
+from genus.tasks.stage import contaminated, evaluate
+from genus.tasks.task import Item, Outcome
 from genus.train.budget import Budget
 from genus.train.stage import train
 
@@ -27,7 +30,7 @@ def home(tmp_path_factory):
     data = Dataset.create(base / "datasets" / "toy")
     texts = [f"the cat sat on a mat {i} times and saw a red ball of wool." for i in range(40)]
     rows = [*texts, f"It is told: {PLANTED}. So it goes."]
-    data.append(Item(origin=f"{i}", medium="text", content=t.encode(), declared="train") for i, t in enumerate(rows))
+    data.append(Row(origin=f"{i}", medium="text", content=t.encode(), declared="train") for i, t in enumerate(rows))
     phase = text_phase()
     made = recipe(phase.but(source=PackedConfig(window=256)))
     torch.manual_seed(0)
@@ -50,12 +53,24 @@ def test_a_planted_test_set_is_found_and_scored_without(home, tmp_path):
     made = evaluate(Run(home / "runs" / "toy"), [file])
     (entry,) = made.entries
     assert entry.dirty is not None and entry.dirty.value == pytest.approx(1 / 3) and entry.judged == 3
-    assert entry.whole is not None and entry.whole.value == 0, "its choices stand behind the question"
+    assert entry.whole is not None and entry.whole.value == pytest.approx(1 / 3)
+    assert len(entry.clean) == len(entry.found) and entry.clean[0].value in (0.0, 0.5, 1.0)
+    hits = [score.columns[0][1:].mean() for score in entry.outcome.scores[:3]]
+    assert [finding.value for finding in entry.clean[:3]] == hits
     said = json.loads((home / "runs" / "toy" / "evaluation.json").read_text())
     (task,) = said["tasks"]
     assert task["items"] == 3 and task["contamination"]["share"]["value"] == pytest.approx(1 / 3)
     assert {"value", "low", "high", "chance"} <= set(task["metrics"][0]) and task["metrics"][0]["chance"] == 0.5
     assert "Contaminated: 33.3%" in (home / "runs" / "toy" / "evaluation.html").read_text()
+
+
+def test_an_answer_that_training_held_counts_too(home):
+    items = [Item("Fresh?", PLANTED), Item(PLANTED), Item(FRESH, FRESH, worked=f"Well: {PLANTED}."), Item(FRESH, "no")]
+    both = [Outcome(items[:3], ()), Outcome(items[3:], ())]
+    (first, second), _ = contaminated(Examinee.of(Run(home / "runs" / "toy")), both)
+    assert first is not None and second is not None
+    assert first.dirty.tolist() == [True, True, True] and first.whole.tolist() == [False, True, False]
+    assert not second.dirty.any() and second.judged.all()
 
 
 def test_every_number_of_examples_is_asked(home, tmp_path):
@@ -97,8 +112,6 @@ def test_the_verb_prints_a_table_or_one_object(home, tmp_path):
 
 
 def test_weights_from_elsewhere_say_that_nothing_is_known(home, tmp_path, monkeypatch):
-    from genus.tasks.examinee import Examinee
-
     real = Examinee.of
     monkeypatch.setattr(Examinee, "of", staticmethod(lambda *a, **k: replace(real(*a, **k), dataset=None)))
     file = questions(tmp_path / "q.jsonl", {"question": PLANTED, "choices": ["a", "b"], "label": 0})

@@ -44,6 +44,7 @@ VERBS = (
     weights.export,
     tasks.evaluate,
     weights.compress,
+    tasks.scale,
     looks.recipes,
     looks.info,
     looks.doctor,

@@ -1,4 +1,4 @@
-"""Verbs of language models' abilities: evaluate."""
+"""Verbs that ask how good a model is or would be: evaluate, scale."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Annotated, Any
 import typer
 
 from genus.cli.lines import show
-from genus.cli.options import Home, Json, RunName, assigned
-from genus.cli.work import opened, watched
+from genus.cli.options import Budget, DatasetName, Home, Json, RecipeName, RunName, Settings, Yes, assigned
+from genus.cli.work import asking, opened, watched
 
 WIDE = 110  # characters of a table that is piped
 
@@ -99,3 +99,62 @@ def table(made: Any) -> None:
     for note in made.notes:
         print(note)
     print(f"page    {made.page}")
+
+
+def scale(
+    dataset: DatasetName,
+    recipe: RecipeName = None,
+    budget: Budget = "20m",
+    sizes: Annotated[int, typer.Option(help="Sizes to train; the next one is foretold.")] = 4,
+    seeds: Annotated[int, typer.Option(help="Runs of each size.")] = 1,
+    check: Annotated[bool, typer.Option("--check", help="Then train the size that was foretold, and compare.")] = False,
+    name: Annotated[str | None, typer.Option(help="Of what is kept (default: the dataset's).")] = None,
+    set_: Settings = None,
+    yes: Yes = False,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """What a larger model would reach: a law through several small ones, with the interval of what it foretells.
+
+    Example: genus scale letters --recipe gpt --budget 40m --check
+
+    Example: genus scale letters --recipe chargpt --budget 10m --sizes 5 --set "sizing.dials=[1,2,3,4,5,6]"
+    """
+    from genus import home as homes
+    from genus.make import checked, chosen_recipe, largest, usual_recipe
+    from genus.scale import scale as run_scale
+    from genus.train.budget import budget as parsed
+
+    spend, base = parsed(budget), homes.home(home)
+    path = homes.dataset_path(dataset, base)
+    chosen = chosen_recipe(recipe or usual_recipe(largest(path)), set_ or (), None, base)
+    folder = base / "scales" / checked(name or path.name)
+
+    def go(watch: Any) -> Any:
+        watch.stage("scale", f"recipe {chosen.name}, budget {spend.asked}")
+        ask = asking(yes or json, rungs)
+        return run_scale(path, chosen, spend, folder, sizes, seeds, check, watch, ask)
+
+    made = watched(go, json)
+    if json:
+        show(made.said)
+        return
+    told, came, law = made.said["foretold"], made.said["check"], made.said["law"]
+    print(f"law      L(C) = {law['floor']:.4g} + {law['a']:.4g} / C^{law['exponent']:.3f}, C = 6 N D'")
+    size = f"{told['parameters'] / 1e6:.2f} M weights"
+    print(f"foretold {told['loss']:.4g} [{told['low']:.4g}, {told['high']:.4g}] for {size}")
+    if came is not None:
+        print(f"came     {came['loss']:.4g}, {'inside' if came['inside'] else 'outside'}")
+    print(f"page     {made.page}")
+
+
+def rungs(told: dict[str, Any]) -> str:
+    """A ladder in a few lines."""
+    lines = [
+        f"size {rung['dial']:<4}{rung['parameters'] / 1e6:8.2f} M weights {rung['steps']:8,} steps"
+        f"{rung['seconds'] / 60:8.1f} min"
+        for rung in (*told["rungs"], told["held_out"])
+    ]
+    return "\n".join(
+        [*lines, f"about {told['seconds'] / 60:.0f} min; the last is foretold, not trained, without --check"]
+    )

@@ -84,7 +84,10 @@ class Examinee:
                 f"run {run.name!r} does not read a text and go on with it (recipe {run.recipe.name}), so it cannot be "
                 "asked; evaluate a language model, e.g. of the recipe gpt"
             )
-        dataset = None if run.data["path"] is None else run.dataset()
+        try:
+            dataset = None if run.data["path"] is None else run.dataset()
+        except UsageError:  # it has gone: what was trained on can be looked up no more
+            dataset = None
         place = data or (Path(os.environ["GENUS_DATA"]) if os.environ.get("GENUS_DATA") else None)
         talks = model.prompt == "turn" if chat is None else chat
         return Examinee(model, talks, place, dataset, watch=watch or Silent())

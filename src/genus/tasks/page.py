@@ -147,7 +147,7 @@ def against_shots(entries: Sequence[Entry]) -> list[tuple[str, str, Markup]]:
         x = [float(entry.shots or 0) for entry in group]
         lines = [Line("this model", x, [entry.main.value for entry in group], "val")]
         ends = [(entry.main.low, entry.main.high) for entry in group]
-        for label, side in (("95 % interval", 0), ("", 1)):
+        for label, side in (("95 % from", 0), ("to", 1)):
             values = [end[side] for end in ends]
             if all(value is not None for value in values):
                 lines.append(Line(label, x, [float(value or 0) for value in values], "train"))
@@ -172,7 +172,9 @@ def part(entry: Entry) -> Part:
             f"Contaminated: {number(entry.dirty.value, 'share')} of {entry.judged:,} items that can be judged."
         )
         if entry.whole is not None and entry.whole.value:
-            notes.append(f"Word for word in the training data: {number(entry.whole.value, 'share')}.")
+            notes.append(
+                f"Questions that stand word for word in the training data: {number(entry.whole.value, 'share')}."
+            )
         for before, after in zip(entry.found, entry.clean, strict=False):
             if before.name == entry.main.name:
                 said = f"{number(after.value, after.unit)} ({span(after)})"

@@ -30,7 +30,7 @@ from genus.tasks.examinee import Examinee
 from genus.tasks.perplexity import Perplexity
 from genus.tasks.recall import Recall
 from genus.tasks.table import Table, tabular
-from genus.tasks.task import Outcome, Score, Shown, Task
+from genus.tasks.task import Outcome, Score, Task
 from genus.validate.findings import Finding
 from genus.watch import Silent, Watch
 
@@ -42,7 +42,7 @@ KINDS = ("perplexity", "choice", "drawn", "recall")
 @dataclass(frozen=True)
 class Entry:
     """One task at one number of examples. clean: scores of the items that training did not hold; none: unknown, or all
-    are. dirty: the share of items that it held, in runs of words; whole: word for word.
+    are. dirty: the share of items that it held, in runs of words; whole: of questions word for word.
     """
 
     task: Task
@@ -172,10 +172,11 @@ def evaluate(
 def every(tasks: Iterable[Task], shots: Sequence[int] | None) -> Iterator[tuple[Task, int | None]]:
     """Each task at each number of examples, where it shows any."""
     for task in tasks:
-        if not isinstance(task, Shown):
+        own = getattr(task, "shots", None)
+        if own is None:
             yield task, None
             continue
-        for number in dict.fromkeys(shots if shots else [task.shots]):
+        for number in dict.fromkeys(shots if shots else [own]):
             yield task.but(shots=number), number
 
 
@@ -232,20 +233,18 @@ def contaminated(examinee: Examinee, outcomes: Sequence[Outcome]) -> tuple[list[
     if data is None:
         note = "What these weights were trained on is not known here, so contamination cannot be looked for."
         return [None] * len(outcomes), (note,)
-    texts = [item.text for outcome in outcomes for item in outcome.items]
+    texts = [text for outcome in outcomes for item in outcome.items for text in item.texts]
     examinee.watch.say("looking for the items in the training data")
     training = (str(record.media) for record in data.media("train"))
     found = contamination.found(texts, training)
-    parts, start = [], 0
-    for outcome in outcomes:
-        stop = start + len(outcome.items)
-        parts.append(Contamination(found.dirty[start:stop], found.whole[start:stop], found.judged[start:stop]))
-        start = stop
+    dirty, whole, judged = (hits.reshape(-1, 2) for hits in (found.dirty, found.whole, found.judged))
+    ends = np.cumsum([len(outcome.items) for outcome in outcomes])[:-1]
+    either = (np.split(hits, ends) for hits in (dirty.any(1), whole[:, 0], judged.any(1)))
     note = (
-        f"Contaminated: an item that has {RUN} words in a row with a training text (all its words, if they are fewer; "
-        f"items of less than {contamination.LEAST} words are not judged)."
+        f"Contaminated: the question or its answer has {RUN} words in a row with a training text (all its words, if "
+        f"they are fewer; one of less than {contamination.LEAST} words is not judged)."
     )
-    return list(parts), (note,)
+    return [Contamination(*parts) for parts in zip(*either, strict=True)], (note,)
 
 
 def entry(task: Task, shots: int | None, outcome: Outcome, seconds: float, held: Contamination | None) -> Entry:

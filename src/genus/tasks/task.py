@@ -45,9 +45,9 @@ class Item:
     more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def text(self) -> str:
-        """All that training must not have held: the question with its choices."""
-        return "\n".join([self.asked, *self.choices])
+    def texts(self) -> tuple[str, str]:
+        """What training must not have held: the question, and its answer with its way."""
+        return self.asked, self.worked or self.answer
 
 
 class Items(Part, ABC):

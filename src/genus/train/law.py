@@ -27,8 +27,9 @@ LEAST_SPREAD = 0.001  # relative: two runs of one size differ by so much at leas
 
 
 def effective(tokens: float, different: float, repeat: float) -> float:
-    """Tokens seen, as new ones count: repeated ones are worth less and less (Muennighoff et al. 2023, arXiv
-    2305.16264).
+    """Tokens seen, as new ones count: repeated ones are worth less and less.
+
+    Muennighoff et al. 2023, arXiv 2305.16264.
     """
     new = max(1.0, different)
     return tokens if tokens <= new else new * (1 + repeat * (1 - math.exp(-(tokens / new - 1) / repeat)))
