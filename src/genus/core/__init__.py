@@ -27,6 +27,8 @@ from genus.core.contracts import (
     Conversing,
     Draws,
     Embedder,
+    Gapped,
+    Gaps,
     Judge,
     LogProb,
     Metrics,
@@ -42,6 +44,7 @@ from genus.core.contracts import (
     Turn,
     Wrap,
     conversed,
+    gapped,
 )
 from genus.core.model import Model, Precision
 from genus.core.noise import Noise
@@ -59,6 +62,8 @@ __all__ = [
     "Conversing",
     "Draws",
     "Embedder",
+    "Gapped",
+    "Gaps",
     "Judge",
     "Known",
     "LogProb",
@@ -81,4 +86,5 @@ __all__ = [
     "Turn",
     "Wrap",
     "conversed",
+    "gapped",
 ]
