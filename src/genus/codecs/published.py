@@ -74,8 +74,8 @@ class Published:
     def gaps(self) -> Gaps | None:
         """The marks of a gap, if the vocabulary spells them in one of the usual ways."""
         for names in GAPS:
-            ids = [self.tokenizer.token_to_id(name) for name in names]
-            if None not in ids:
+            ids = [i for name in names if (i := self.tokenizer.token_to_id(name)) is not None]
+            if len(ids) == len(names):
                 return Gaps(*ids)
         return None
 

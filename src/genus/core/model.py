@@ -12,7 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from genus import dialogue
-from genus.core.contracts import Codec, Conditioner, LogProb, Network, Objective, Predictor, Sampler, Wrap, conversed, gapped
+from genus.core.contracts import (
+    Codec,
+    Conditioner,
+    LogProb,
+    Network,
+    Objective,
+    Predictor,
+    Sampler,
+    Wrap,
+    conversed,
+    gapped,
+)
 from genus.core.noise import Noise
 from genus.core.words import Batch, Cond, Known, Space
 from genus.errors import NoLikelihood, UsageError

@@ -14,6 +14,7 @@ from genus.objectives.autoregression import Autoregression
 from genus.recipe import Phase, Recipe, Training
 from genus.samplers.tokens import Tokens
 from genus.train.sizing import SizingConfig
+from genus.validate.completion import Completion
 from genus.validate.gate import Gate
 from genus.validate.likelihood import Likelihood
 from genus.validate.memorisation import Verbatim
@@ -37,6 +38,6 @@ RECIPE = Recipe(
             sizing=SizingConfig(batch=(8, 16)),
         ),
     ),
-    measures=(Likelihood(order=6), Verbatim(), Samples()),
+    measures=(Likelihood(order=6), Completion(), Verbatim(), Samples()),
     gate=Gate(),
 )
