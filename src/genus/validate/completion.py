@@ -71,7 +71,7 @@ class Completion(Measure):
 
         def per_file(values: Floats, over: Floats = ones) -> tuple[float, float, float]:
             kept = np.unique(files, return_inverse=True)[1]
-            return ratio(np.bincount(kept, values), np.bincount(kept, over).astype(np.float64))
+            return ratio(np.bincount(kept, values).astype(np.float64), np.bincount(kept, over).astype(np.float64))
 
         def finding(name: str, values: Floats, unit: str = "share of lines", over: Floats = ones) -> Finding:
             better: Literal["lower", "higher"] = "lower" if name.split("/")[0].endswith("per_byte") else "higher"
