@@ -6,6 +6,7 @@ from genus.dialogue import Message
 from genus.rewards.arithmetic import Arithmetic
 from genus.rewards.countdown import Countdown, value
 from genus.rewards.match import Match
+from genus.rewards.mention import Mention
 from genus.rewards.sorting import Sorting
 from genus.rewards.tests import Tests as UnitTests
 from genus.sandbox.programs import asserts, shadowed
@@ -97,3 +98,24 @@ def test_asserts_are_found_in_code_and_in_prose():
     assert asserts("It must hold:\n  assert f(1) == 2\nassert that it does") == "assert f(1) == 2"
     assert asserts("def f(x): return x") == "" and asserts("") == ""
     assert shadowed("assert sum(1, 2) == 3") == ("sum",) and shadowed("assert abs(f(1)) == 1") == ()
+
+
+@pytest.mark.parametrize(
+    ("said", "worth"),
+    [
+        ("It is Nuova Zelanda.", 1),
+        ("nuova zelanda", 1),
+        ("Nuova e vecchia Zelanda", 0),
+        ("Nuova Zelandas", 0),
+        ("", 0),
+        ("<think>Nuova Zelanda?</think> Irlanda", 0),
+        ("Irlanda, " * 30 + "Nuova Zelanda", 0),
+    ],
+)
+def test_a_mention_is_all_words_in_a_row_in_a_short_answer(said, worth):
+    assert Mention()(asked("q"), "Nuova Zelanda", said) == worth
+
+
+def test_a_mention_of_nothing_is_none():
+    assert Mention()(asked("q"), "", "anything") == 0
+    assert Mention()(asked("q"), "+47", "the code is +47.") == 1 and Mention()(asked("q"), "+47", "+471") == 0

@@ -31,15 +31,17 @@ class Point:
 @final
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One recipe's points; joined by a line where there are several. colour: a number."""
+    """One recipe's points; joined by a line where there are several. colour: a number. line, dots: whether drawn."""
 
     label: str
     points: Sequence[Point]
     colour: int
+    line: bool = True
+    dots: bool = True
 
 
-def plot(series: Sequence[Series], across: str, up: str) -> str:
-    """All series over one logarithmic axis; "" where there is no point."""
+def plot(series: Sequence[Series], across: str, up: str, steep: bool = False) -> str:
+    """All series over one logarithmic axis; "" where there is no point. steep: the other is logarithmic too."""
     series = [s for s in series if s.points]
     if not series:
         return ""
@@ -54,8 +56,12 @@ def plot(series: Sequence[Series], across: str, up: str) -> str:
     def px(x: float) -> float:
         return LEFT + (math.log10(x) - x0) / (x1 - x0) * (WIDE - LEFT - RIGHT)
 
+    if steep:
+        y0 = max(y0, 0.9 * min(ys))
+
     def py(y: float) -> float:
-        return HIGH - BELOW - (y - y0) / (y1 - y0) * (HIGH - BELOW - 12)
+        part = math.log(y / y0) / math.log(y1 / y0) if steep else (y - y0) / (y1 - y0)
+        return HIGH - BELOW - part * (HIGH - BELOW - 12)
 
     parts = []
     for tick in ticks(y0, y1, 4):
@@ -84,10 +90,10 @@ def _drawn(s: Series, px: Callable[[float], float], py: Callable[[float], float]
     colour = f"s{s.colour % COLOURS}"
     points = sorted(s.points, key=lambda p: p.x)
     out = []
-    if len(points) > 1:
+    if s.line and len(points) > 1:
         way = " ".join(f"{px(p.x):.1f},{py(p.y):.1f}" for p in points)
         out.append(f'<polyline class="{colour}" points="{way}"/>')
-    for p in points:
+    for p in points if s.dots else ():
         if p.low is not None and p.high is not None and p.high > p.low:
             at = f'x1="{px(p.x):.1f}" x2="{px(p.x):.1f}" y1="{py(p.low):.1f}" y2="{py(p.high):.1f}"'
             out.append(f'<line class="whisker {colour}" {at}/>')

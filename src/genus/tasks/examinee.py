@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from genus.core import Model, conversed
-from genus.data.dataset import Dataset, Record
-from genus.data.source import SourceConfig
+from genus.core import Model, Noise, conversed
+from genus.data.cache import Cache
+from genus.data.dataset import Dataset
+from genus.data.packed import PackedConfig
 from genus.deploy import passage
 from genus.deploy.chorus import Chorus
 from genus.dialogue import Message
@@ -27,12 +29,11 @@ from genus.run import Run
 from genus.samplers.drawing import Reader
 from genus.samplers.tokens import Tokens
 from genus.tasks.task import Prompt
-from genus.validate.subject import scored
 from genus.watch import Silent, Watch
 
 
 class Likely(NamedTuple):
-    """An answer's -log p in nats, its tokens, its bytes."""
+    """-log p in nats of an answer or a text, its tokens, its bytes."""
 
     nats: float
     tokens: int
@@ -40,10 +41,13 @@ class Likely(NamedTuple):
 
 
 class Said(NamedTuple):
-    """A drawn answer, stop strings cut off. logs: log p of each token that was drawn, before filters."""
+    """A drawn answer, stop strings cut off. logs: log p of each token that was drawn, before filters. whole: it came to
+    an end by itself.
+    """
 
     text: str
-    logs: tuple[float, ...]
+    logs: tuple[float, ...] = ()
+    whole: bool = False
 
 
 class _Row(NamedTuple):
@@ -62,7 +66,6 @@ class Examinee:
     """
 
     model: Model
-    source: SourceConfig
     chat: bool = False
     data: Path | None = None
     dataset: Dataset | None = None
@@ -81,16 +84,33 @@ class Examinee:
                 f"run {run.name!r} does not read a text and go on with it (recipe {run.recipe.name}), so it cannot be "
                 "asked; evaluate a language model, e.g. of the recipe gpt"
             )
-        dataset = None if run.data["path"] is None else run.dataset()
+        try:
+            dataset = None if run.data["path"] is None else run.dataset()
+        except UsageError:  # it has gone: what was trained on can be looked up no more
+            dataset = None
         place = data or (Path(os.environ["GENUS_DATA"]) if os.environ.get("GENUS_DATA") else None)
         talks = model.prompt == "turn" if chat is None else chat
-        return Examinee(model, run.source, talks, place, dataset, watch=watch or Silent())
+        return Examinee(model, talks, place, dataset, watch=watch or Silent())
 
-    def nats(self, texts: Sequence[str]) -> list[float]:
-        """-log p of whole texts, as the model's own source counts them; longer ones in windows."""
-        records = [Record(f"{i:032x}", text, {}) for i, text in enumerate(texts)]
-        found, _ = scored(self.model, self.source, records, self.batch, watch=self.watch)
-        return [float(value) for value in found]
+    def nats(self, texts: Sequence[str], window: int = 1024) -> list[Likely]:
+        """Of whole texts, without an end mark; of longer ones, each token behind at least half a window."""
+        codec, noise = self.model.codec, Noise(0)
+        source = PackedConfig(window=min(window, self.model.space.dims[0]))
+        rows = [x[:, :-1] if codec.streams else x for x in codec.encode(texts)]
+        starts = np.cumsum([0, *(row.shape[1] for row in rows)])
+        cells: Any = torch.cat([row.T for row in rows]).numpy()
+        cache = Cache(cells, codec.streams, [str(i) for i in range(len(rows))], starts, {})
+        found, done = [0.0] * len(rows), 0
+        self.model.nets.eval()
+        with torch.inference_mode():
+            for part in source.once(cache, codec, self.batch):
+                said = self.model.log_prob(part, noise.of(range(done, done + len(part))))
+                for i, value in zip(part.ids, said.nats.tolist(), strict=True):
+                    found[int(i)] -= value
+                done += len(part)
+                self.watch.tick(int(part.ids[-1]) + 1, len(rows), "likelihood of texts")
+        each = zip(found, rows, texts, strict=True)
+        return [Likely(nats, row.shape[1], len(text.encode("utf-8", "replace"))) for nats, row, text in each]
 
     def likelihoods(self, prompts: Sequence[Prompt], answers: Sequence[Sequence[str]]) -> list[list[Likely]]:
         """Of every answer to every prompt, given the prompt alone. In turns, the mark that ends an answer counts too.
@@ -122,7 +142,7 @@ class Examinee:
 
         knobs: of the sampler, e.g. temperature=0. Samples join as others end.
         """
-        chorus, done = Chorus(), [Said("", ())] * len(prompts)
+        chorus, done = Chorus(), [Said("")] * len(prompts)
         told = {**self.knobs, **knobs, "tokens": tokens, "likeliest": 0}
         waiting = list(range(len(prompts)))[::-1]
         singing: dict[int, Iterator[list[passage.Growth]]] = {}
@@ -139,7 +159,8 @@ class Examinee:
                     del singing[i]
                     self.watch.tick(len(prompts) - len(waiting) - len(singing), len(prompts), "answers")
                 for growth in some or ():
-                    done[i] = Said(done[i].text + growth.text, done[i].logs + tuple(s.log_p for s in growth.said))
+                    logs = done[i].logs + tuple(said.log_p for said in growth.said)
+                    done[i] = Said(done[i].text + growth.text, logs, growth.finish == "stop")
         return done
 
     def ids(self, prompt: Prompt) -> Tensor:
@@ -211,7 +232,8 @@ def _common(a: Tensor, b: Tensor) -> int:
 def _distinct(contexts: Sequence[Tensor]) -> tuple[list[Tensor], list[int]]:
     """Those that differ, and for each which of these it is."""
     found: dict[bytes, int] = {}
-    kept, which = [], []
+    kept: list[Tensor] = []
+    which: list[int] = []
     for context in contexts:
         key = context.numpy().tobytes()
         if key not in found:

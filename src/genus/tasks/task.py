@@ -45,9 +45,9 @@ class Item:
     more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def text(self) -> str:
-        """All that training must not have held: the question with its choices."""
-        return "\n".join([self.asked, *self.choices])
+    def texts(self) -> tuple[str, str]:
+        """What training must not have held: the question, and its answer with its way."""
+        return self.asked, self.worked or self.answer
 
 
 class Items(Part, ABC):
@@ -58,8 +58,8 @@ class Items(Part, ABC):
         """Those to ask, in an order that does not change. Raises `UsageError` with the remedy if they are not there."""
 
     def examples(self, examinee: Examinee) -> list[Item]:
-        """Those to show as examples; a task never shows an item that it asks. Usually there are no others."""
-        return self.read(examinee)
+        """Others, to show as examples, the first of them first; none: some of those to ask are shown instead."""
+        return []
 
 
 class Prompt(NamedTuple):
@@ -108,8 +108,9 @@ def rate(top: Floats, bottom: Floats) -> float:
 class Score:
     """One figure of a task. columns: numbers of each item, [items, ...] each; statistic: of these columns, the figure.
 
-    chance: what an examinee that knows nothing would get; None: unknown, or there is no such thing. main: what a task
-    is known by, and what is shown against the number of examples.
+    An item whose number in the first column is NaN does not count. chance: what an examinee that knows nothing would
+    get; None: unknown, or there is no such thing. main: what a task is known by, and what is shown against the number
+    of examples.
     """
 
     name: str
@@ -122,11 +123,15 @@ class Score:
 
     def finding(self, keep: NDArray[np.bool_] | None = None, split: str = "test", seed: int = 0) -> Finding:
         """The figure with its 95 % interval. keep: which items count; None: all."""
-        columns = [column if keep is None else column[keep] for column in self.columns]
+        counts = np.isfinite(self.columns[0].reshape(len(self.columns[0]), -1)).all(1)
+        counts = counts if keep is None else counts & keep
+        columns = [column[counts] for column in self.columns]
         n = len(columns[0])
         if not n:
             return Finding(self.name, math.nan, None, None, self.unit, self.better, split)
         value = self.statistic(*columns)
+        low: float | None
+        high: float | None
         if self.statistic is mean and np.isin(columns[0], (0.0, 1.0)).all():
             low, high = wilson(float(columns[0].sum()), n)
         else:
@@ -160,7 +165,8 @@ def bootstrap(statistic: Statistic, columns: Sequence[Floats], seed: int = 0) ->
 @dataclass(frozen=True)
 class Outcome:
     """What a task found. items: as they were asked, in the order of the scores' columns. said: an answer to each that
-    may be shown; none: nothing was said.
+    may be shown; none: nothing was said. baselines: of other kinds than chance. curves: points of its pictures, for
+    evaluation.json.
     """
 
     items: Sequence[Item]
@@ -168,6 +174,8 @@ class Outcome:
     figures: tuple[Figure, ...] = ()
     notes: tuple[str, ...] = ()
     said: Sequence[str] = ()
+    baselines: tuple[Finding, ...] = ()
+    curves: Mapping[str, Sequence[Mapping[str, float]]] = field(default_factory=dict)
 
     @property
     def main(self) -> Score:
@@ -199,16 +207,11 @@ class Shown(Task):
 
         Raises `UsageError` if there is nothing to ask, or too little to show.
         """
-        every, others = self.items.read(examinee), self.items.examples(examinee)
-        order = np.random.default_rng(self.seed).permutation(len(every))
-        mixed = [every[i] for i in order]
-        same = {item.asked for item in others} & {item.asked for item in every}
-        if self.shots and same:  # one set: its last ones are shown, so that a limit asks the same with and without
-            held = mixed[len(mixed) - min(self.shots, len(mixed) // 2) :]
-            shown, mixed = held, mixed[: len(mixed) - len(held)]
-        else:
-            turn = np.random.default_rng(self.seed + 1).permutation(len(others))
-            shown = [others[i] for i in turn[: self.shots]]
+        every, shown = self.items.read(examinee), self.items.examples(examinee)[: self.shots]
+        mixed = [every[i] for i in np.random.default_rng(self.seed).permutation(len(every))]
+        if self.shots and not shown:  # from the end, so that a limit asks the same with and without examples
+            kept = len(mixed) - min(self.shots, len(mixed) // 2)
+            shown, mixed = mixed[kept:], mixed[:kept]
         asked = mixed[: self.limit] if self.limit is not None else mixed
         if not asked:
             raise UsageError(f"task {self.name!r} has nothing to ask; give it a file with at least one question")
@@ -216,4 +219,4 @@ class Shown(Task):
             raise UsageError(
                 f"task {self.name!r} has {len(shown)} examples to show, not {self.shots}; ask with fewer --shots"
             )
-        return asked, shown[: self.shots]
+        return asked, shown

@@ -14,11 +14,14 @@ loss is taken. The constants of a recipe are its own: they were fitted on small 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self, final
 
+import numpy as np
 from pydantic import Field, model_validator
 
 from genus.parts import Part
+from genus.train.law import effective, fitted
 
 
 @final
@@ -46,10 +49,18 @@ class SizingConfig(Part):
 
     def loss(self, weights: int, tokens: float, different: float) -> float:
         """Predicted loss of a model of this size after so many tokens, of which so many are different."""
-        d, u = tokens, max(1.0, different)
-        if d > u:
-            d = u * (1 + self.repeat * (1 - math.exp(-(d / u - 1) / self.repeat)))
+        d = effective(tokens, different, self.repeat)
         return float(self.floor + self.a / weights**self.alpha + self.b / max(d, 1.0) ** self.beta)
+
+    def refitted(self, runs: Sequence[tuple[int, float, float, float]]) -> Self:
+        """With the constants that fit these runs best: (weights, tokens, different ones, held-out loss) of each.
+
+        Raises `UsageError` for fewer than four.
+        """
+        x = np.array([(weights, effective(tokens, different, self.repeat)) for weights, tokens, different, _ in runs])
+        law = fitted(x.reshape(-1, 2), np.array([loss for *_, loss in runs]))
+        (a, alpha), (b, beta) = law.terms
+        return self.but(floor=law.floor, a=a, alpha=alpha, b=b, beta=beta)
 
     def samples(self, weights: int, tokens: float, of_sample: float) -> int:
         """Samples a step: a power of two near the law's, within `batch`. of_sample: tokens of one."""
