@@ -5,7 +5,8 @@ files that it never saw: bits per byte; the rest of a line, whose beginning is g
 rest with the lines behind it given too (fill in the middle). The n-gram (modified Kneser-Ney) counts all the training
 text. Intervals are a bootstrap over files.
 
---budget: of the training. --keep FOLDER: data and run stay there; the same command goes on with them.
+--budget: of the training. --keep FOLDER: data and run stay there; the same command goes on with them. --set: settings of
+the recipe, with spaces between. --counted, --held: bytes of training text that the n-gram counts, of held-out text.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ def row(name: str, found: Finding, baseline: Finding | None = None, bar: str | N
 
 def main() -> None:
     extra = {"--budget": (str, "15m"), "--keep": (Path, None), "--files": (int, 200), "--set": (str, "")}
+    extra |= {"--counted": (int, 1 << 30), "--held": (int, 1 << 20)}
     args = arguments(__doc__, extra=extra)
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="genus-proof-") as temporary:
@@ -81,8 +83,8 @@ def main() -> None:
         run = learned(folder, args.budget, args.seed, args.set.split())
         print(f"trained: {run.summary}", file=sys.stderr, flush=True)
         subject = Subject.of(run)
-        text = Likelihood(order=6, counted=1 << 30, held=1 << 20, primed=0)(subject)
-        lines = Completion(items=args.files, order=6, counted=1 << 30)(subject)
+        text = Likelihood(order=6, counted=args.counted, held=args.held, primed=0)(subject)
+        lines = Completion(items=args.files, order=6, counted=args.counted)(subject)
     found = {finding.name: finding for result in (text, lines) for finding in (*result.metrics, *result.baselines)}
     for name in ("bits_per_byte", "line_match", "gap_match", "gap_bits_per_byte"):
         print({n: round(f.value, 4) for n, f in found.items() if n.startswith(name)}, file=sys.stderr)
