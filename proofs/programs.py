@@ -5,8 +5,8 @@ files that it never saw: bits per byte; the rest of a line, whose beginning is g
 rest with the lines behind it given too (fill in the middle). The n-gram (modified Kneser-Ney) counts all the training
 text. Intervals are a bootstrap over files.
 
---budget: of the training. --keep FOLDER: data and run stay there; the same command goes on with them. --set: settings of
-the recipe, with spaces between. --counted, --held: bytes of training text that the n-gram counts, of held-out text.
+--budget: of the training. --keep FOLDER: data and run stay there; the same command goes on with them. --set: settings
+of the recipe, with spaces between. --counted, --held: bytes of training text that the n-gram counts, of held-out text.
 """
 
 from __future__ import annotations
@@ -88,20 +88,20 @@ def main() -> None:
     found = {finding.name: finding for result in (text, lines) for finding in (*result.metrics, *result.baselines)}
     for name in ("bits_per_byte", "line_match", "gap_match", "gap_bits_per_byte"):
         print({n: round(f.value, 4) for n, f in found.items() if n.startswith(name)}, file=sys.stderr)
-        rows = [
-            row(
-                "bits per byte of held-out files",
-                found["bits_per_byte"],
-                found["bits_per_byte/ngram6"],
-                f"<= {found['bits_per_byte/ngram6'].value:.4f}",
-            ),
-            row("the rest of a line, exactly", found["line_match"], found["line_match/ngram6"]),
-            row("what it gains on the n-gram", found["line_match_gain"], bar=">= 0 of share"),
-            row("the same with what follows given, exactly", found["gap_match"], found["gap_match/left_to_right"]),
-            row("what it gains on left-to-right", found["gap_match_gain"], bar=">= 0 of share"),
-            row("its bits per byte", found["gap_bits_per_byte"], found["gap_bits_per_byte/left_to_right"]),
-            row("bits per byte that are saved", found["gap_bits_saved"], bar=">= 0 of bits"),
-        ]
+    rows = [
+        row(
+            "bits per byte of held-out files",
+            found["bits_per_byte"],
+            found["bits_per_byte/ngram6"],
+            f"<= {found['bits_per_byte/ngram6'].value:.4f}",
+        ),
+        row("the rest of a line, exactly", found["line_match"], found["line_match/ngram6"]),
+        row("what it gains on the n-gram", found["line_match_gain"], bar=">= 0 of share"),
+        row("the same with what follows given, exactly", found["gap_match"], found["gap_match/left_to_right"]),
+        row("what it gains on left-to-right", found["gap_match_gain"], bar=">= 0 of share"),
+        row("its bits per byte", found["gap_bits_per_byte"], found["gap_bits_per_byte/left_to_right"]),
+        row("bits per byte that are saved", found["gap_bits_saved"], bar=">= 0 of bits"),
+    ]
     summary = run.summary
     size = f"{int(summary['parameters']) / 1e6:.2f} M parameters, {summary['steps']:,} steps, --budget {args.budget}"
     notes = " ".join((*text.notes, *lines.notes))
