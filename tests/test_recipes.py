@@ -164,6 +164,7 @@ def shrunk(part):
         "networks.style.generator": ["generator.width=8"],
         "networks.style.critic": ["critic.width=8"],
         "data.packed": ["source.window=32"],
+        "data.gaps": ["source.window=48"],
         "data.dialogue": ["source.window=64"],
         "learned.preferences": ["source.window=64"],
         "learned.attempts": [
