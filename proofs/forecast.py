@@ -131,17 +131,13 @@ def held_out(run: Path) -> float:
 
 def ladder(run: Path) -> dict[int, int]:
     """Weights of each dial of the recipe that a run was made by."""
-    from genus.core import Roads
     from genus.run import Run
+    from genus.train.plan import sizes
 
     made = Run(run)
-    phase, model = made.recipe.phases[-1], made.model()
-    roads = model.conditioner.roads if model.conditioner is not None else Roads()
-    sizes: dict[int, int] = {}
-    for dial in phase.sizing.dials if phase.sizing is not None else ():
-        built = [net.sized(dial).build(model.space, roads) for net in phase.nets.values()]
-        sizes[dial] = sum(p.numel() for net in built for p in net.parameters())
-    return sizes
+    phase = made.recipe.phases[-1]
+    assert phase.sizing is not None
+    return dict(zip(phase.sizing.dials, sizes(phase, made.model()), strict=True))
 
 
 if __name__ == "__main__":

@@ -125,6 +125,33 @@ def test_two_recipes_resumed_and_with_a_failure(source, tmp_path, quick):
         compared(source, tmp_path, nothing, settings=[*SMALL, "flow:training.rate=0.5"])
 
 
+def test_pictures_that_are_drawn_cell_by_cell_have_no_walk(source, tmp_path, quick):
+    settings = [one for one in SMALL if one.startswith(("training", "measures"))]
+    made = compared(
+        source, tmp_path, Counting(), ["pixelgpt"], settings=[*settings, "net.width=32", "net.depth=1", "net.head=16"]
+    )
+    (row,) = made.rows
+    assert row["status"] == "done" and row["samples_per_second"]["value"] > 0
+    assert row["walk"]["value"] is None and "no way between" in row["walk"]["reason"]
+
+
+def test_a_trial_draws_with_the_size_that_the_budget_will_have(source, tmp_path, quick):
+    seen = []
+
+    def trying(job, watch):
+        seen.append(done(job, watch))
+        raise Interrupted("enough")
+
+    settings = [one for one in SMALL if one.startswith(("training", "measures", "sampler"))]
+    law = ["floor=0.1", "a=1000", "alpha=0.5", "b=0.001", "beta=0.5"]  # of weights alone: the most is best
+    for i, (best, budget) in enumerate((("b=0.001", "1h"), ("a=0.001", "1h"), ("b=0.001", "9 steps"))):
+        sizing = ["sizing.dials=[1,2]", *(f"sizing.{one}" for one in law), f"sizing.{best}"]
+        with pytest.raises(Interrupted):
+            compared(source, tmp_path / str(i), trying, ["flow"], settings=[*settings, *sizing], budget=budget)
+    most, least, asked = (one["parameters"] for one in seen)
+    assert least < most / 1.5 and asked not in (least, most)
+
+
 def test_what_is_refused(source, tmp_path):
     never = Counting()
     for words, said in (

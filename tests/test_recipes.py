@@ -154,6 +154,10 @@ def shrunk(part):
     """Settings that make a part small."""
     if part.kind == "networks.convolutional":
         return [f"net.widths={[16] * len(part.widths)}", "net.head=16"]
+    if part.kind == "networks.decoder":
+        sizes = {"depth": 2, "width": 32, "head": 16, "heads": 2, "kv_heads": 2, "hidden": 48}
+        experts = ["net.mixture.number=4", "net.mixture.hidden=24"] if part.mixture is not None else []
+        return [f"net.{name}={size}" for name, size in sizes.items()] + experts
     return {
         "codecs.bpe": ["codec.vocab=300"],
         "codecs.pixels": ["codec.largest=8"],
@@ -165,7 +169,13 @@ def shrunk(part):
         "networks.style.critic": ["critic.width=8"],
         "data.packed": ["source.window=32"],
         "data.gaps": ["source.window=48"],
+        "learned.taught": ["source.inside.window=32"],
         "data.dialogue": ["source.window=64"],
+        "data.spans": ["source.window=32"],
+        "conditions.passage": [
+            "conditioner.width=32",
+            *(f"conditioner.encoder.{knob}" for knob in ("depth=1", "width=32", "head=16")),
+        ],
         "learned.preferences": ["source.window=64"],
         "learned.attempts": [
             "source.window=64",
@@ -182,7 +192,7 @@ def small(name):
     recipe = find(name)
     settings = []
     for phase in recipe.phases:
-        parts = (phase.codec, *phase.nets.values(), phase.source)
+        parts = (phase.codec, *phase.nets.values(), phase.source, *filter(None, [phase.conditioner]))
         settings += [f"{phase.name}.{s}" for part in parts for s in shrunk(part)]
         settings += [f"{phase.name}.training.{s}" for s in ("batch=8", "precision=fp32", "compile=no", "evaluations=4")]
     return with_settings(recipe, settings)

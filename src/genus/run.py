@@ -57,13 +57,18 @@ def assemble(phase: Phase, codec: Codec, prompt: str = "none") -> Model:
 
 
 def save(model: Model, phase: Phase, folder: Path) -> Phase:
-    """Write codec, configuration and weights (fp32) atomically, the configuration last. Returns the resolved phase."""
+    """Write codec, configuration and weights atomically, the configuration last. Returns the resolved phase.
+
+    What is trained is float32, whatever it was computed in; buffers keep their number format.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     phase = phase.but(codec=model.codec.save(folder))
     for name, place in phase.borrowed.items():
         if place != folder / MODELS / name:
             save(*load_model(place), folder / MODELS / name)
-    weights = {k: v.detach().float().cpu().contiguous() for k, v in model.nets.state_dict().items()}
+    trained = {k for k, _ in model.nets.named_parameters(remove_duplicate=False)}
+    every = {k: v.detach().cpu() for k, v in model.nets.state_dict().items()}
+    weights = {k: (v.float() if k in trained else v).contiguous() for k, v in every.items()}
 
     def fill(path: Path) -> None:
         try:
@@ -237,7 +242,7 @@ class Run:
         progress: Callable[[float, float | None], object] | None = None,
         **knobs: Any,
     ) -> LogProb:
-        """The same with what it is worth: exact or not, and the error of an estimate. Nothing is told of the items.
+        """The same with what it is worth: exact or not, and the error of an estimate. No record tells of the items.
 
         An item's figure does not depend on those beside it. progress: told (done, all of them). knobs: the objective's
         own, e.g. `probes` (flow, diffusion) or `looks` (autoencoding, masked): over how many draws a mean is taken.
@@ -250,7 +255,7 @@ class Run:
         with torch.no_grad():
             for part in self.source.once(cache, model.codec, batch) if cache is not None else ():
                 noise = Noise(0, tuple(address(x) for x in part.x))
-                found = model.log_prob(replace(part, fields={}), noise)
+                found = model.log_prob(part, noise)
                 at = torch.tensor([int(name) for name in part.ids])
                 nats.index_add_(0, at, found.nats.double().cpu())
                 if found.error is not None:

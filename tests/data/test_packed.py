@@ -7,10 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genus.codecs.bytes import Bytes
-from genus.core import Network, Noise, Space
+from genus.core import Network, Noise, Roads, Space
 from genus.data.cache import Cache
 from genus.data.packed import PackedConfig
 from genus.errors import UsageError
+from genus.networks.transformer import TransformerConfig
 from genus.objectives.autoregression import Autoregression
 from genus.run import in_memory
 
@@ -115,6 +116,47 @@ def test_the_first_cell_counts_only_where_a_document_starts():
     for row, m in zip(x, mask, strict=True):
         assert bool(m[0, 0]) == (int(row[0, 0]) in starts) and m[0, 1:].all()
     assert set(ids) <= set(cache.ids)
+
+
+@pytest.mark.parametrize("lengths", [[10, 3, 0, 7, 40, 1], [300], [3], [0, 0]])
+def test_documents_that_stand_alone_are_marked(lengths):
+    cache = made(lengths)
+    part = PackedConfig(window=16, alone=True).over(cache, CODEC, 0, 20).batch(1)
+    plain = PackedConfig(window=16).over(cache, CODEC, 0, 20).batch(1)
+    assert torch.equal(part.x, plain.x) and torch.equal(part.mask, plain.mask) and not plain.extra
+    for x, mask, starts in zip(part.x[:, 0], part.mask[:, 0], part.extra["starts"], strict=True):
+        assert starts[0]
+        for at in range(1, 16):  # behind an end mark, where there is more
+            assert bool(starts[at]) == (bool(mask[at]) and x[at - 1].item() == 256)
+
+
+def test_a_packed_window_costs_what_its_documents_cost_alone():
+    """Which is how they are scored."""
+    torch.manual_seed(0)
+    lengths = [10, 3, 0, 7]
+    cache, config = made(lengths), PackedConfig(window=24, alone=True)
+    net = TransformerConfig(depth=2, width=32, head=16).build(Space((24,), 1, 257), Roads())
+    for p in net.parameters():
+        torch.nn.init.normal_(p, std=0.2)
+    part = config.over(cache, CODEC, 0, 1).batch(0)
+    assert part.mask.all()
+    packed = Autoregression().log_prob({"net": net}, part, Noise(0)).nats.sum()
+    scored = [Autoregression().log_prob({"net": net}, p, Noise(0)).nats.sum() for p in config.once(cache, CODEC, 2)]
+    assert packed.item() == pytest.approx(sum(scored).item(), abs=1e-4)
+    loss, _ = Autoregression().loss({"net": net}, part, {}, "main")
+    assert loss.item() == pytest.approx(-packed.item() / 24, abs=1e-5)
+
+
+def test_a_network_that_cannot_keep_texts_apart_says_so():
+    class Plain(Network):
+        space = Space((8,), 1, 257)
+
+        def forward(self, x, t=None, cond=None, state=None):
+            return torch.zeros(*x.shape, 257)
+
+    part = PackedConfig(window=8, alone=True).over(made([30, 0]), CODEC, 0, 2).batch(0)
+    with pytest.raises(UsageError, match=r"source\.alone"):
+        Autoregression().loss({"net": Plain()}, part, {}, "main")
 
 
 @pytest.mark.parametrize("window", [1, 0, -5])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import toys
 from published_toys import IDS, folder, numbers
 from safetensors import safe_open
 
@@ -12,7 +13,10 @@ from genus.errors import GenusError, UsageError
 from genus.exchange import bring, give
 from genus.exchange.gguf import Reader
 from genus.exchange.source import opened
+from genus.recipes import find, with_settings
 from genus.run import Run
+from genus.train.budget import budget
+from genus.train.stage import train
 
 TOLD = json.loads(Path(__file__).with_name("transformers.json").read_text())["models"]
 NAMES = json.loads(Path(__file__).with_name("ggml.json").read_text())["names"]
@@ -109,6 +113,26 @@ def test_transformers_reads_what_goes_out(tmp_path, kind):
     tokenizer = transformers.AutoTokenizer.from_pretrained(given.path)
     assert tokenizer("hello").input_ids == [7, 4, 11, 11, 14]
     assert tokenizer.eos_token == "<2>"
+
+
+@pytest.mark.parametrize("name", ["llama", "mixtral"])
+def test_what_is_trained_here_goes_out(tmp_path, name):
+    """Byte pairs, template-less, the window it was trained on; `give` itself compares logits and greedy tokens."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"depth": 2, "width": 32, "head": 16, "heads": 2, "kv_heads": 1, "hidden": 48}
+    settings = [f"net.{field}={size}" for field, size in sizes.items()]
+    settings += ["codec.vocab=300", "source.window=48", "training.batch=8", "training.precision=fp32"]
+    settings += ["net.mixture.hidden=24"] if name == "mixtral" else []
+    dataset = toys.dataset(tmp_path / "data", "text", 40)
+    run = train(with_settings(find(name), settings), dataset, tmp_path / "run", budget("3 steps"))
+    assert give(run, "gguf", "f32", tmp_path / "out.gguf").parity.greedy
+    given = give(run, "hf", "f32", tmp_path / "out")
+    assert json.loads((given.path / "config.json").read_text())["architectures"] == [f"{name.title()}ForCausalLM"]
+    ids = run.model().codec.encode(["the cat sat on a mat"])[0][0].tolist()
+    net = transformers.AutoModelForCausalLM.from_pretrained(given.path, dtype=torch.float32).eval()
+    with torch.no_grad():
+        found = net(torch.tensor([[run.model().space.stops[0], *ids]])).logits[0, 1:]
+    torch.testing.assert_close(found, logits(run, ids), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("form", ["f16", "bf16", "q8_0", "q4_0", "q4_k"])

@@ -18,6 +18,7 @@ import toys
 
 from genus.core import Batch, Source
 from genus.errors import GenusError
+from genus.networks.decoder import DecoderConfig, Mixture
 from genus.objectives.flow import Flow
 from genus.train import checkpoint
 from genus.train.loop import Interrupted, trim
@@ -83,6 +84,24 @@ def test_two_passes_of_four_are_one_of_eight(phase, tmp_path):
         assert torch.tensor(steps) == pytest.approx(torch.tensor(ran[0][0]), rel=2e-4)
         for key, value in weights.items():
             torch.testing.assert_close(value, ran[0][1][key], rtol=1e-3, atol=2e-4)
+
+
+def test_what_networks_say_is_added_and_logged(tmp_path):
+    """A term of experts moves the weights, not the loss that is logged, and two passes of four are one of eight."""
+    ran = {}
+    for name, weight, micro in (("none", 0.0, None), ("whole", 0.5, None), ("halves", 0.5, 4), ("odd", 0.5, 3)):
+        mixture = Mixture(number=4, chosen=2, hidden=16, balance=weight, z=weight / 10, capacity=1.0)
+        sizes = {"depth": 2, "width": 32, "head": 16, "heads": 2, "kv_heads": 2}
+        made = toys.text_phase(micro=micro).but(nets={"net": DecoderConfig(**sizes, mixture=mixture)})
+        loop = toys.loop(made, tmp_path / name, 4)
+        ran[name] = ([loop.step()[0] for _ in range(4)], loop.weights(), loop.told)
+    assert ran["none"][0][0] == ran["whole"][0][0] and not equal(ran["none"][1], ran["whole"][1])
+    for name in ("halves", "odd"):
+        assert ran[name][0] == pytest.approx(ran["whole"][0], rel=2e-4)
+        assert ran[name][2] == pytest.approx(ran["whole"][2], rel=1e-3)
+        for key, value in ran[name][1].items():
+            torch.testing.assert_close(value, ran["whole"][1][key], rtol=1e-3, atol=2e-4)
+    assert {"balance", "router_z", "dropped"} <= set(ran["whole"][2]) and ran["whole"][2]["balance"] > 0.9
 
 
 def test_killed_and_resumed_is_undisturbed(phase, tmp_path):

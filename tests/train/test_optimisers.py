@@ -79,6 +79,37 @@ def test_adamw_is_that_of_torch():
         torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=1e-5)
 
 
+class Stack(nn.Module):
+    """Three matrices along one axis."""
+
+    stacked = ("w",)
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(3)
+        self.w = nn.Parameter(torch.randn(3, 6, 5))  # 30 numbers each: no matrix but the first starts on a cache line
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_muon_takes_each_of_stacked_matrices_by_itself(layers):
+    net = nn.ModuleList(nn.ModuleList([Stack()]) for _ in range(layers))
+    apart = nn.ModuleList(nn.ModuleList(nn.Linear(5, 6, bias=False) for _ in range(3)) for _ in range(layers))
+    g = torch.randn(layers, 3, 6, 5)
+    for i in range(layers):
+        for e in range(3):
+            apart[i][e].weight.data.copy_(net[i][0].w[e].detach())
+    one, other = (Flat(n, Training(clip=1e9)) for n in (net, apart))
+    for step in range(2):
+        for i in range(layers):
+            net[i][0].w.grad = g[i].clone()
+            for e in range(3):
+                apart[i][e].weight.grad = g[i, e].clone()
+        one.step(1.0, step)
+        other.step(1.0, step)
+    for i in range(layers):
+        torch.testing.assert_close(net[i][0].w.detach(), torch.stack([m.weight.detach() for m in apart[i]]))
+
+
 def test_muon_has_the_matrices_of_layers_and_adamw_the_rest():
     net = Layers()
     given = {name for name, p in net.named_parameters() if inner(name, p)}

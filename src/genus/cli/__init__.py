@@ -44,6 +44,7 @@ VERBS = (
     weights.export,
     tasks.evaluate,
     tasks.scale,
+    weights.compress,
     looks.recipes,
     looks.info,
     looks.doctor,

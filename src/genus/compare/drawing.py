@@ -165,6 +165,10 @@ class Between:
         """The same way in another stream."""
         return Between(self.a.child(name), self.b.child(name), self.turn)
 
+    def part(self, start: int, stop: int) -> Between:
+        """These rows."""
+        return Between(self.a, self.b, self.turn[start:stop])
+
     def normal(self, draw: int, shape: Sequence[int] = ()) -> Tensor:
         """[B, *shape] float32."""
         angle = torch.tensor(self.turn).view(-1, *(1,) * len(shape)) * (math.pi / 2)

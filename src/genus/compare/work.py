@@ -19,11 +19,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, final
+from typing import IO, TYPE_CHECKING, Any, final
 
 import genus
+from genus import files
 from genus.errors import GenusError, UsageError
 from genus.watch import Watch
+
+if TYPE_CHECKING:
+    from genus.recipe import Phase, Recipe
+    from genus.run import Run
+    from genus.train.sizing import SizingConfig
 
 SHOWN = 24  # pictures for the page
 TEXTS = 3
@@ -75,7 +81,6 @@ def _begun(job: Job) -> tuple[Any, Any]:
 
 def tried(job: Job, watch: Watch) -> dict[str, Any]:
     """A step a phase and a few samples: what a step and a sample take, before anything is spent."""
-    from genus import files
     from genus.compare.drawing import once
     from genus.core import Noise
     from genus.train.budget import budget
@@ -85,7 +90,12 @@ def tried(job: Job, watch: Watch) -> dict[str, Any]:
 
     recipe, dataset = _begun(job)
     watch.stage("try", recipe.name)
-    run = train(recipe, dataset, Path(job.folder), budget(f"{2 * len(recipe.phases)} steps"), watch)
+    few_steps = budget(f"{2 * len(recipe.phases)} steps")
+    least = resized(recipe, lambda _, sizing: sizing.dials[0])
+    run = train(least, dataset, Path(job.folder), few_steps, watch)
+    sized = likely(recipe, run, budget(job.budget).seconds)
+    if sized != least:
+        run = train(sized, dataset, Path(job.folder).with_name("sized"), few_steps, watch)
     subject = Subject.of(run, job.samples)
     few = range(4)
     noise = Noise(0, tuple(few))
@@ -105,6 +115,44 @@ def tried(job: Job, watch: Watch) -> dict[str, Any]:
         "seconds_per_sample": seconds / len(few),
         "seconds_per_look": looking,
     }
+
+
+def resized(recipe: Recipe, dial: Callable[[Phase, SizingConfig], int]) -> Recipe:
+    """The recipe with each phase that a budget would size as large as `dial` says, and sized no more."""
+    from genus.train.sizing import SizingConfig
+
+    phases = []
+    for phase in recipe.phases:
+        if isinstance(phase.sizing, SizingConfig) and phase.sizing.dials:
+            at = dial(phase, phase.sizing)
+            phase = phase.but(nets={name: net.sized(at) for name, net in phase.nets.items()}, sizing=None)
+        phases.append(phase)
+    return recipe.but(phases=tuple(phases))
+
+
+def likely(recipe: Recipe, run: Run, seconds: float | None) -> Recipe:
+    """The recipe with its last network as large as the law will have it in so many seconds of training.
+
+    run: of a few steps of its least sizes. A step is taken to be as long as its weights are many. Without seconds the
+    networks are those that are written.
+    """
+    from genus.train.plan import sizes
+
+    if seconds is None:
+        return recipe
+    model, said, last = run.model(), files.read_json(run.path / "forecast.json"), recipe.phases[-1]
+    a_weight = said["seconds_a_step"] / said["batch"] / said["parameters"]
+    left = seconds * last.share / sum(one.share for one in recipe.phases)
+
+    def dial(phase: Phase, sizing: SizingConfig) -> int:
+        if phase != last:
+            return sizing.dials[0]
+        each = sizing.sample or float(model.space.cells)
+        different = float(run.data["bytes"]) if model.codec.streams else run.data["splits"]["train"] * each
+        losses = [sizing.loss(n, left / (a_weight * n) * each, different) for n in sizes(phase, model)]
+        return sizing.dials[sizing.best(losses)]
+
+    return resized(recipe, dial)
 
 
 def measured(job: Job, watch: Watch) -> dict[str, Any]:

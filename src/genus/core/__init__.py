@@ -11,12 +11,14 @@ nothing below asks whether it holds a sequence or a picture.
     source       batches, for ever, resumable
     noise        every random draw, addressed by (key, sample, draw)
 
-words: Space, Cond, Batch ...; noise; contracts: what parts promise; model: the whole. Imports nothing of ours but the
+words: Space, Cond, Batch ...; noise; contracts: what parts promise; asides: what a network says while it is trained;
+model: the whole. Imports nothing of ours but the
 torch-free roots (errors, parts, dialogue); knows no family, medium or stage.
 """
 
 from __future__ import annotations
 
+from genus.core.asides import Aside, aside, listened, listening
 from genus.core.contracts import (
     Borrowing,
     Choices,
@@ -38,8 +40,10 @@ from genus.core.contracts import (
     Objective,
     Predictor,
     Sampler,
+    Several,
     Source,
     Spelled,
+    Stacked,
     State,
     Turn,
     Wrap,
@@ -51,6 +55,7 @@ from genus.core.noise import Noise
 from genus.core.words import Batch, Cond, Known, Roads, Rule, Space
 
 __all__ = [
+    "Aside",
     "Batch",
     "Borrowing",
     "Choices",
@@ -79,12 +84,17 @@ __all__ = [
     "Roads",
     "Rule",
     "Sampler",
+    "Several",
     "Source",
     "Space",
     "Spelled",
+    "Stacked",
     "State",
     "Turn",
     "Wrap",
+    "aside",
     "conversed",
     "gapped",
+    "listened",
+    "listening",
 ]

@@ -187,6 +187,10 @@ class ConditionerConfig(Borrowing):
         """Fields of a held-out record, less the values that training never saw: those are as good as none."""
         return dict(fields)
 
+    def sized(self, dial: int) -> Self:
+        """At the size of networks of this dial; most do not grow with them."""
+        return self
+
     @abstractmethod
     def build(self, space: Space) -> Conditioner:
         """The module, its weights at their start. space: of the x that is conditioned."""
@@ -195,12 +199,14 @@ class ConditionerConfig(Borrowing):
 class Conditioner(nn.Module, ABC):
     """Record fields -> Cond. Owns the dropout that classifier-free guidance needs, and the null it leaves.
 
-    sees: the field that is the item itself in training, for a condition that is made of it.
+    sees: the field that is the item itself in training, for a condition that is made of it. cells: the field that is
+    of the codec's medium: what is asked there is encoded as x is, without an end mark.
     """
 
     dropout: float = 0.0
     roads: Roads
     sees: str | None = None
+    cells: str | None = None
 
     @property
     def takes(self) -> bool:
@@ -289,6 +295,7 @@ class Network(nn.Module, ABC):
 
     x long [B, C, *dims] -> logits [B, C, *dims, vocab]; x float [B, C, *dims] -> float [B, C, *dims], or [B, D] where a
     whole x is judged or embedded.
+    What it asks for besides the loss of its answer it says in passing (`asides`).
     space: what it was built for. exact: names of weights that stay float32 where the rest is cast to fewer bits to draw
     with: those that write x, whose rounding would shift all of it the same way.
     """
@@ -307,6 +314,26 @@ class Network(nn.Module, ABC):
     def packed(self, bits: int) -> Network:
         """The same network to draw with, its weights in so many bits (4 or 8). Raises `UsageError` if it has none."""
         raise UsageError(f"{type(self).__name__} has no weights of {bits} bits; choose the precision bf16 or fp32")
+
+
+@runtime_checkable
+class Several(Protocol):
+    """A network that reads several texts in one row, each as if it stood alone."""
+
+    def several(self, x: Tensor, starts: Tensor, cond: Cond = Cond()) -> Tensor:
+        """As `forward`; no text sees another, and places begin anew. starts: [B, N] bool, cells that begin a text; the
+        first cell of a row does.
+        """
+
+
+@runtime_checkable
+class Stacked(Protocol):
+    """A module some of whose weights are many matrices along their first axis, each a product of its own (experts).
+
+    stacked: their names in it. An optimiser that takes matrices takes each of these by itself.
+    """
+
+    stacked: ClassVar[tuple[str, ...]]
 
 
 class NetworkConfig(Part, ABC):

@@ -2,6 +2,9 @@
 
 Cell 0 of a window is there for context and counts only where a document starts: a network reads it after its own begin
 mark, which so comes to mean the start of a document. Neighbouring windows overlap by that one cell.
+
+Documents that share a window may see each other, or be kept apart (`alone`): then each is read behind a begin mark of
+its own and by itself, as it is when it is scored.
 """
 
 from __future__ import annotations
@@ -22,10 +25,11 @@ from genus.data.source import SourceConfig, order, permutation
 
 @final
 class PackedConfig(SourceConfig):
-    """window: cells of a sample."""
+    """window: cells of a sample. alone: whether a document sees nothing of those before it in its window."""
 
     kind: Literal["data.packed"] = "data.packed"
     window: int = Field(256, ge=2)
+    alone: bool = False
 
     def space(self, space: Space) -> Space:
         """The codec's, one window long."""
@@ -33,7 +37,7 @@ class PackedConfig(SourceConfig):
 
     def over(self, cache: Cache, codec: Codec, seed: int, batch: int) -> Source:
         """Windows in a new order, at a new offset, each epoch."""
-        return Packed(cache, codec, self.window, self.samples(cache), seed, batch)
+        return Packed(cache, codec, self.window, self.samples(cache), seed, batch, self.alone)
 
     def samples(self, cache: Cache) -> int:
         """Windows of one epoch; at least one, padded, however short the stream is."""
@@ -82,13 +86,17 @@ class Packed(Source):
     windows: int
     seed: int
     size: int
+    alone: bool = False
 
     def batch(self, step: int) -> Batch:
-        """[size, C, window]; the ids are those of the documents in which the windows begin."""
-        rows = []
+        """[size, C, window]; the ids are those of the documents in which the windows begin. extra: `starts` [size,
+        window] bool, where texts begin that shall stand alone.
+        """
+        rows, starts = [], torch.zeros(self.size, self.window, dtype=torch.bool)
+        starts[:, 0] = True
         stride = self.window - 1
         room = max(1, self.cache.total - self.window - (self.windows - 1) * stride + 1)
-        for epoch, index in order(self.seed, step * self.size, self.size, self.windows):
+        for row, (epoch, index) in enumerate(order(self.seed, step * self.size, self.size, self.windows)):
             # Another offset each epoch, so that over the epochs every cell is seen at every position.
             shift = int(permutation(self.seed ^ 0x5F, epoch, room)[0]) if room > 1 else 0
             left = shift + index * stride
@@ -98,4 +106,7 @@ class Packed(Source):
             document = int(np.searchsorted(self.cache.starts, left, side="right")) - 1
             mask[:, 0] = int(self.cache.starts[document]) == left
             rows.append((padded(self.cache.cut(left, right), self.window), mask, self.cache.ids[document]))
-        return joined(rows, self.codec)
+            first, stop = np.searchsorted(self.cache.starts, (left, right))
+            starts[row, torch.from_numpy(self.cache.starts[first:stop] - left)] = True
+        made = joined(rows, self.codec)
+        return replace(made, extra={"starts": starts}) if self.alone else made

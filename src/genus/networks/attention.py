@@ -101,8 +101,9 @@ class Turned(torch.autograd.Function):
 class Kept(torch.autograd.Function):
     """softmax(q k' / sqrt D) v with the probabilities kept: on CPUs twice as fast backward as torch's recomputation.
 
-    q [B, N, D], k and v [B, M, D], heads counted in B; bias [B, 1, M] is added to the scores. Causal: N = M. In blocks
-    of queries, whose scores stay in the cache; a causal block does not look at what comes after it.
+    q [B, N, D], k and v [B, M, D], heads counted in B; bias [B / heads, 1 or N, M] is added to the scores. Causal:
+    N = M, and a bias with a row a query says itself what comes after it. In blocks of queries, whose scores stay in the
+    cache; a causal block does not look at what comes after it.
     """
 
     @staticmethod
@@ -110,14 +111,17 @@ class Kept(torch.autograd.Function):
         scale, said, kept = 1 / math.sqrt(q.shape[-1]), [], []
         for start, stop, end in blocks(q.shape[1], k.shape[1], causal):
             some, keys = q[:, start:stop], k[:, :end].mT
-            if causal:
-                add = torch.full((stop - start, end), -1e9, dtype=q.dtype, device=q.device).triu(1 + start)
-                add = add if bias is None else add + bias[:, :, :end]
-                p = torch.softmax(torch.baddbmm(add, some, keys, alpha=scale), -1)
-            elif bias is not None:
-                p = torch.softmax(torch.baddbmm(bias, some, keys, alpha=scale), -1)
-            else:
+            add = None
+            if bias is not None:
+                rows = bias[:, start:stop, :end] if bias.shape[1] > 1 else bias[:, :, :end]
+                add = rows.repeat_interleave(len(q) // len(bias), 0)
+            if causal and (bias is None or bias.shape[1] == 1):
+                later = torch.full((stop - start, end), -1e9, dtype=q.dtype, device=q.device).triu(1 + start)
+                add = later if add is None else later + add
+            if add is None:
                 p = torch.softmax(torch.bmm(some * scale, keys), -1)
+            else:
+                p = torch.softmax(torch.baddbmm(add, some, keys, alpha=scale), -1)
             kept.append(p)
             said.append(torch.bmm(p, v[:, :end]))
         ctx.save_for_backward(q, k, v, *kept)
@@ -182,13 +186,38 @@ def taped(function: type[torch.autograd.Function], *args: Any) -> Tensor:
     return y
 
 
+def begun(starts: Tensor) -> Tensor:
+    """[B, N] bool, cells that begin a text -> [B, N]: where the text of each cell begins; the first one at 0."""
+    cells = torch.arange(starts.shape[1], device=starts.device)
+    return torch.where(starts, cells, 0).cummax(1).values
+
+
+def walls(starts: Tensor, causal: bool, dtype: torch.dtype, mute: bool = False) -> Tensor:
+    """[B, N, N], added to scores: a cell sees those of its own text, if causal up to itself. mute: no other cell sees
+    the one that begins its text.
+    """
+    since, cells = begun(starts), torch.arange(starts.shape[1], device=starts.device)
+    sees = since[:, :, None] == since[:, None]
+    if causal:
+        sees &= cells <= cells[:, None]
+    if mute:
+        sees &= (since != cells)[:, None] | (cells == cells[:, None])
+    return torch.zeros(sees.shape, dtype=dtype, device=starts.device).masked_fill(~sees, -1e9)
+
+
 def attend(
-    q: Tensor, k: Tensor, v: Tensor, causal: bool, seen: int | Tensor = 0, heard: Tensor | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    causal: bool,
+    seen: int | Tensor = 0,
+    heard: Tensor | None = None,
+    parted: Tensor | None = None,
 ) -> Tensor:
     """Q [B, N, heads, D], k and v [B, M, kv heads, D] -> [B, N, heads, D].
 
     causal: query i sees keys up to `seen + i`; seen: one for all, or [B], a number a row. heard: [B, M] bool, keys that
-    count; None: all.
+    count; None: all. parted: `walls` between the texts of a row, none of which was begun before; None: it is one text.
     Several query heads may share one key head (Ainslie et al. 2023, arXiv 2305.13245).
     """
     b, n, heads, d = q.shape
@@ -199,11 +228,13 @@ def attend(
     bias = None
     if heard is not None:  # finite: a softmax over nothing must not be NaN
         bias = torch.zeros(heard.shape, dtype=q.dtype, device=q.device).masked_fill(~heard, -1e9)[:, None]
+    bias = bias if parted is None else parted
     if torch.is_grad_enabled() and m <= KEPT and isinstance(seen, int) and not seen:
         flat = (q.reshape(b * heads, n, d), k.reshape(b * heads, m, d), v.reshape(b * heads, m, d))
-        each = None if bias is None else bias.repeat_interleave(heads, 0)
-        return taped(Kept, *flat, causal, each).view(b, heads, n, d).transpose(1, 2)
+        return taped(Kept, *flat, causal, bias).view(b, heads, n, d).transpose(1, 2)
     mask = None if bias is None else bias[:, None]
+    if parted is not None:
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2)
     if isinstance(seen, Tensor):
         last = seen[:, None] + torch.arange(n)
         later = (torch.arange(m) > last[..., None])[:, None].to(q.dtype) * -1e9

@@ -81,9 +81,16 @@ class Block(nn.Module):
             self.other = Block(width, head, heads, kv_heads, ffn, gate, causal, dropout, mute=last)
 
     def forward(
-        self, x: Tensor, table: Table, mods: Mods, told: Told | None, memory: Memory | None, layer: int
+        self,
+        x: Tensor,
+        table: Table,
+        mods: Mods,
+        told: Told | None,
+        memory: Memory | None,
+        layer: int,
+        parted: Tensor | None = None,
     ) -> tuple[Tensor, Told | None]:
-        """x [B, N, width] and what it was told, both as the next layer reads them."""
+        """x [B, N, width] and what it was told, both as the next layer reads them. parted: see `attend`."""
         q, k, v = self.asked(x, table, mods)
         if self.told is None and told is not None:  # one sequence, the tokens first
             weights = self.other or self
@@ -97,7 +104,7 @@ class Block(nn.Module):
             heard = None if memory.heard is None else memory.heard[:, : k.shape[1]]
         elif self.told is None and told is not None:
             heard = F.pad(told.heard, (0, x.shape[1]), value=True)
-        y = attend(q, k, v, self.causal, seen, heard).flatten(2)
+        y = attend(q, k, v, self.causal, seen, heard, parted).flatten(2)
         if self.told is None and told is not None:
             before, y = y[:, : told.x.shape[1]], y[:, told.x.shape[1] :]
             if not self.last:

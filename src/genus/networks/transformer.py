@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from genus.core import Cond, Network, NetworkConfig, Roads, Space, State
 from genus.errors import UsageError
-from genus.networks.attention import Memory, normal, places, rotary
+from genus.networks.attention import Memory, begun, normal, places, rotary, walls
 from genus.networks.blocks import Block, Mods, Told, modulated
 from genus.networks.neighbours import Neighbours, looked_up
 
@@ -32,6 +32,7 @@ class TransformerConfig(NetworkConfig):
     t. tied: the embedding is the output matrix too (token spaces). told: how a condition's tokens are heard: x asks
     them apart (cross), they stand before x under the same weights (prefix) or under their own (joint). near: a cell is
     told the ids of those before it that are so many places away at most, on every axis (causal, token spaces); 0: none.
+    least: blocks of even the smallest size of the dial.
     """
 
     kind: Literal["networks.transformer"] = "networks.transformer"
@@ -49,13 +50,14 @@ class TransformerConfig(NetworkConfig):
     told: Literal["cross", "prefix", "joint"] = "cross"
     near: int = Field(0, ge=0)
     dropout: float = Field(0.0, ge=0, lt=1)
+    least: int = Field(2, ge=1)
 
     def build(self, space: Space, roads: Roads = Roads()) -> Transformer:
         """See `NetworkConfig`. Raises `UsageError` for sizes that do not fit together."""
         return Transformer(self, space, roads)
 
     def sized(self, dial: int) -> Self:
-        """Width 32 x dial, depth dial / 2 (at least 2), about 6 x 1,024 x dial^3 weights in its blocks.
+        """Width 32 x dial, depth dial / 2 (at least `least`), about 6 x 1,024 x dial^3 weights in its blocks.
 
         Dial 2: 0.1 M, 4: 0.4 M, 6: 1.3 M, 8: 3.1 M, 10: 6.1 M, 12: 10.6 M, 16: 25 M, 20: 49 M, 25: 100 M. Wide rather
         than deep: on CPUs larger operators run nearer to the peak.
@@ -65,7 +67,7 @@ class TransformerConfig(NetworkConfig):
         width = 32 * dial
         head = self.head if width % self.head == 0 else 32
         kv_heads = self.kv_heads if self.kv_heads and (width // head) % self.kv_heads == 0 else None
-        return self.but(width=width, depth=max(2, (dial + 1) // 2), head=head, heads=None, kv_heads=kv_heads)
+        return self.but(width=width, depth=max(self.least, (dial + 1) // 2), head=head, heads=None, kv_heads=kv_heads)
 
 
 NEAR = 32  # channels in which a neighbour is told
@@ -127,19 +129,38 @@ class Transformer(Network):
 
     def forward(self, x: Tensor, t: Tensor | None = None, cond: Cond = Cond(), state: State | None = None) -> Tensor:
         """See `Network`. With a state, x is [B, C, n]: the next n cells in raster order of `space.dims`."""
-        memory = state if isinstance(state, Memory) else None
+        return self.said(x, t, cond, state if isinstance(state, Memory) else None, None)
+
+    def several(self, x: Tensor, starts: Tensor, cond: Cond = Cond()) -> Tensor:
+        """See `Several`; looking both ways, it keeps a text from its padding so. Raises `UsageError` for settings that
+        look across texts.
+        """
+        c = self.config
+        if len(self.space.dims) != 1 or c.patch != 1 or c.near or (self.tokens is not None and c.told != "cross"):
+            raise UsageError(
+                f"{c.kind} reads several texts apart on one axis, without patches, neighbours (near) or a condition in "
+                "the same sequence; change these settings, or the source's `alone`"
+            )
+        return self.said(x, None, cond, None, starts)
+
+    def said(self, x: Tensor, t: Tensor | None, cond: Cond, memory: Memory | None, starts: Tensor | None) -> Tensor:
+        """What `forward` and `several` give."""
         cells = 0 if memory is None else memory.cells
         dims = tuple(x.shape[2:])
         h = self.read(x, cond.grid, cells, memory)  # [B, N, width]
         if self.space.vocab is None:
             dims = tuple(-(-d // self.config.patch) for d in dims)
         where = places(dims) if memory is None else places(self.space.dims, cells, h.shape[1])
+        parted = None
+        if starts is not None:
+            where = (where[:, 0] - begun(starts))[..., None]
+            parted = walls(starts, self.config.causal, h.dtype)
         table = rotary(where, self.config.head, h.dtype)
         mood = self.mood(t, cond.vector, h.dtype)
         mods = shaded(self.modulate, self.shades, mood, self.config.depth + 1)
         told = self.hear(cond.tokens, mood, mods, memory, h.dtype)
         for layer, block in enumerate(self.blocks):
-            h, told = block(h, table, mods[layer], told, memory, layer)
+            h, told = block(h, table, mods[layer], told, memory, layer, parted)
         if memory is not None:
             memory.moved(h.shape[1])
             if memory.wanted is not None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from genus.core import Batch, Draws, Metrics, Model, Nets, Noise, Source, Turn
+from genus.core import Aside, Batch, Draws, Metrics, Model, Nets, Noise, Source, Turn, listening
 from genus.errors import GenusError
 from genus.recipe import Training
 from genus.train import checkpoint
@@ -126,13 +126,17 @@ class Loop:
             flat.zero()
             for start in range(0, len(batch), micro):
                 part = batch.part(start, start + micro) if micro < len(batch) else batch
-                value, said = self.pass_(part, turn.name, noise.part(start, start + micro), progress)
+                with listening() as asides:
+                    value, said = self.pass_(part, turn.name, noise.part(start, start + micro), progress)
                 share = number(part) / number(batch) if micro < len(batch) else 1.0
-                torch.autograd.backward(value * share)
+                besides, figures = summed(asides)
+                torch.autograd.backward(value * share + besides * (len(part) / len(batch)))
                 flat.gather()
                 loss += float(value.detach()) * share
                 for name, told in said.items():
                     about[name] = about.get(name, 0.0) + float(told) * share
+                for name, mean in figures.items():
+                    about[name] = about.get(name, 0.0) + mean * len(part) / len(batch)
             norm = float(flat.step(scale, step))
             self.losses[turn.name] = loss
             self.told |= about
@@ -220,7 +224,7 @@ class Loop:
                 if int(progress * LOG_POINTS) > int(before * LOG_POINTS) or self.at.step == 1:
                     rate = rate_scale(progress, self.training)
                     named = {**self.told, **(self.losses if len(self.losses) > 1 else {})}
-                    self.log("train", **{**named, "loss": loss, "norm": norm, "rate": rate})
+                    self.log("train", **{"loss": loss, **named, "norm": norm, "rate": rate})
                     self.watch.tick(min(1.0, progress), 1.0, f"step {self.at.step}  loss {loss:.3f}")
                 # Judge before saving: a checkpoint then never stands between a step and its evaluation.
                 due = judged and progress >= (self.at.evaluated + 1) / self.training.evaluations
@@ -315,6 +319,17 @@ class Loop:
         self.meter = Meter(facts["seconds"], facts["kwh"])
         self.watch.say(f"resuming at step {self.at.step}")
         trim(self.folder / "metrics.jsonl", self.name, self.at.step)
+
+
+def summed(asides: Sequence[Aside]) -> tuple[Tensor | float, dict[str, float]]:
+    """What networks said in a pass: what the loss gets besides, and of each name the mean over all who said it."""
+    besides: Tensor | float = 0.0
+    found: dict[str, list[float]] = {}
+    for said in asides:
+        mean = said.each.mean()
+        besides = besides + said.weight * mean if said.weight else besides
+        found.setdefault(said.name, []).append(float(mean.detach()))
+    return besides, {name: sum(values) / len(values) for name, values in found.items()}
 
 
 def trim(path: Path, phase: str, step: int) -> None:

@@ -2,9 +2,9 @@
 
 One vector makes clipping, AdamW and the average single operators, and a resume a handful of plain tensors. Matrices
 inside a network go by Muon (Jordan et al. 2024): momentum, then its nearest orthogonal matrix by Newton-Schulz steps
-whose coefficients are those of Polar Express (Amsel et al. 2025, arXiv 2505.16932). All else goes by AdamW (Loshchilov
-and Hutter 2019, arXiv 1711.05101). Weight decay touches matrices only. The average is the power-function one of Karras
-et al. 2024 (arXiv 2312.02696, section 3.1). Knows no loss, no schedule and no file.
+whose coefficients are those of Polar Express (Amsel et al. 2025, arXiv 2505.16932); stacked matrices each by itself.
+All else goes by AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101). Weight decay touches matrices only. The average
+is the power-function one of Karras et al. 2024 (arXiv 2312.02696, section 3.1). Knows no loss, no schedule and no file.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
+from genus.core import Stacked
 from genus.errors import GenusError
 from genus.recipe import Training
 
@@ -52,16 +53,23 @@ def orthogonal(matrices: Tensor, precision: torch.dtype = torch.float32) -> Tens
 @final
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a weight lies in the vector."""
+    """Where a weight lies in the vector. stack: matrices that follow each other in it."""
 
     name: str
     shape: torch.Size
     start: int
+    stack: int = 1
 
     @property
     def size(self) -> int:
         """Elements, without the padding behind."""
         return math.prod(self.shape)
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """Rows and columns of each matrix; a convolution's kernel is one, its outputs the rows."""
+        rows = self.shape[0] if self.stack == 1 else self.shape[1]
+        return rows, self.size // self.stack // rows
 
     def of(self, vector: Tensor) -> Tensor:
         """This weight's part of a vector, as a view."""
@@ -89,11 +97,15 @@ class Flat:
                 return 0, tuple(p.shape)  # equal shapes lie together, so that one batched product serves them
             return (1, ()) if p.ndim > 1 else (2, ())
 
+        stacked = {
+            f"{at}.{own}" for at, part in nets.named_modules() if isinstance(part, Stacked) for own in part.stacked
+        }
         self.places: list[Place] = []
         ends = [0, 0, 0]  # of the matrices for Muon, of those for AdamW, of all else
         for item in sorted(trained.items(), key=rank):
             start = max(ends)
-            self.places.append(Place(item[0], item[1].shape, start))
+            shape = item[1].shape
+            self.places.append(Place(item[0], shape, start, shape[0] if item[0] in stacked else 1))
             end = start + -(-item[1].numel() // ALIGNED) * ALIGNED
             ends[rank(item)[0] :] = [end] * (3 - rank(item)[0])
         self.ends = ends
@@ -111,16 +123,16 @@ class Flat:
         if self.ema is not None:
             self.ema.copy_(self.master)
 
-    def _bundles(self) -> list[tuple[int, int, torch.Size]]:
-        """(start, number, shape) of each run of equal matrices in Muon's part."""
-        found: list[tuple[int, int, torch.Size]] = []
+    def _bundles(self) -> list[tuple[int, Place]]:
+        """(number, first) of each run of equal matrices, or of equal stacks of them, in Muon's part."""
+        found: list[tuple[int, Place]] = []
         for place in self.places:
             if place.start >= self.ends[0]:
                 break
-            if found and found[-1][2] == place.shape:
-                found[-1] = (found[-1][0], found[-1][1] + 1, place.shape)
+            if found and (found[-1][1].shape, found[-1][1].stack) == (place.shape, place.stack):
+                found[-1] = (found[-1][0] + 1, found[-1][1])
             else:
-                found.append((place.start, 1, place.shape))
+                found.append((1, place))
         return found
 
     def zero(self) -> None:
@@ -167,11 +179,12 @@ class Flat:
         mean.lerp_(grad, 1 - MOMENTUM)
         grad.lerp_(mean, MOMENTUM)  # Nesterov's look ahead
         self.master[:end].mul_(1 - rate * self.training.weight_decay)
-        for start, number, shape in self.bundles:
-            stride = -(-math.prod(shape) // ALIGNED) * ALIGNED
-            rows, columns = shape[0], math.prod(shape[1:])
-            lay = (number, rows, columns), (stride, columns, 1), start
-            update = orthogonal(grad.as_strided(*lay), self.precision)
+        for number, first in self.bundles:
+            stride = -(-first.size // ALIGNED) * ALIGNED
+            rows, columns = first.matrix
+            lay = (number, first.stack, rows, columns), (stride, rows * columns, columns, 1), first.start
+            some = grad.as_strided(*lay)
+            update = orthogonal(some.reshape(-1, rows, columns), self.precision).view_as(some)
             # Jordan's scale: the change of an output is as large whatever the shape.
             self.master.as_strided(*lay).sub_(update, alpha=rate * max(1.0, rows / columns) ** 0.5)
 

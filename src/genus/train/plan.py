@@ -17,7 +17,7 @@ from typing import Any, Literal, final
 import torch
 
 from genus import files
-from genus.core import Batch, Codec, Model, Objective
+from genus.core import Batch, Codec, Model, Objective, Roads
 from genus.data.cache import Cache
 from genus.data.source import SourceConfig
 from genus.errors import GenusError, UsageError
@@ -238,7 +238,7 @@ def _sized(
     tried: list[dict[str, Any]],
     watch: Watch,
 ) -> tuple[Phase, Speed]:
-    """The dial with the least predicted loss.
+    """The dial that the law takes.
 
     Climbs until two were worse in a row, or probing costs too much; then times the best and its neighbours again, as
     long as half of that lasts: where the law is flat, a moment in which the machine was busy would decide.
@@ -254,7 +254,7 @@ def _sized(
         seconds = 0.93 * max(1.0, left - clock.seconds)  # evaluations and checkpoints take their part
         known = zip(sizing.dials, undisturbed(speeds), strict=False)
         tried[:] = [_outlook(sizing, dial, speed, seconds, each, different) for dial, speed in known]
-        return min(range(len(tried)), key=lambda i: float(tried[i]["law"]))
+        return sizing.best([float(one["law"]) for one in tried])
 
     for dial in sizing.dials:
         before = clock.seconds
@@ -275,7 +275,18 @@ def _sized(
 
 
 def _at(phase: Phase, dial: int) -> Phase:
-    return phase.but(nets={name: net.sized(dial) for name, net in phase.nets.items()})
+    conditioner = None if phase.conditioner is None else phase.conditioner.sized(dial)
+    return phase.but(nets={name: net.sized(dial) for name, net in phase.nets.items()}, conditioner=conditioner)
+
+
+def sizes(phase: Phase, model: Model) -> list[int]:
+    """Weights at each dial of a phase of which `model` was made."""
+    sizing = phase.sizing
+    roads = model.conditioner.roads if model.conditioner is not None else Roads()
+    dials = sizing.dials if isinstance(sizing, SizingConfig) else ()
+    with torch.device("meta"):
+        built = [{name: net.build(model.space, roads) for name, net in _at(phase, dial).nets.items()} for dial in dials]
+    return [parameters(torch.nn.ModuleDict(nets)) for nets in built]
 
 
 def _outlook(

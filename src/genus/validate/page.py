@@ -52,6 +52,9 @@ SAID = {
     "gaussian": "Gaussian fit",
     "real": "real training items",
     "held_out": "held-out items",
+    "balance": "Experts: unevenness (1: all are asked alike)",
+    "router_z": "Experts: squared log Z of the router",
+    "dropped": "Experts: share of questions dropped in training",
 }
 SHORT = {"ngram5": "counting five bytes", "gzip": "gzip"}
 REAL = ("real", "held_out")
@@ -73,6 +76,7 @@ class Page:
     groups: list[tuple[str, str, Markup]]  # title, which way is better, chart
     figures: list[Figure]
     curve: Markup
+    learning: list[tuple[str, str]]
     cost: list[tuple[str, str]]
     data: list[tuple[str, str]]
     removed: list[tuple[str, str, int]]
@@ -104,6 +108,7 @@ def of(run: Run, report: Report) -> Page:
             for f in sorted(result.figures, key=lambda f: f.title != "Samples")
         ],
         curve=curve(run.metrics()),
+        learning=[(SAID.get(name, name), f"{value:.4g}") for name, value in learning(run.metrics()).items()],
         cost=cost(summary),
         data=described(run.data),
         removed=removed(run),
@@ -198,6 +203,17 @@ def curve(rows: list[dict[str, Any]]) -> Markup:
     if val:
         lines.append(Line("validation", [step for step, _ in val], [loss for _, loss in val], "val"))
     return Markup(charts.curves(lines, "steps", "loss"))
+
+
+def learning(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """What else training logged, by name: means over the last tenth of the last phase's rows."""
+    last = rows[-1].get("phase") if rows else None
+    rows = [row for row in rows if row.get("phase") == last and row["split"] == "train"]
+    rows = rows[-max(1, len(rows) // 10) :]
+    known = ("phase", "step", "seconds", "split", "loss", "norm", "rate")
+    names = [name for name in (rows[-1] if rows else ()) if name not in known]
+    found = {name: [row[name] for row in rows if isinstance(row.get(name), int | float)] for name in names}
+    return {name: sum(values) / len(values) for name, values in found.items() if values}
 
 
 def cost(summary: dict[str, Any]) -> list[tuple[str, str]]:

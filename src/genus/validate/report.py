@@ -101,6 +101,7 @@ def facts(run: Run, seconds: float) -> dict[str, Any]:
         },
         "energy": {"kwh": summary.get("kwh"), "method": summary.get("kwh_method")},
         "memory": {"peak_bytes": summary.get("peak_bytes")},
+        "training": page.learning(run.metrics()),
         "validation_s": seconds,
         "weights_sha256": files.sha256(run.path / "model.safetensors"),
         "data": {name: run.data.get(name) for name in ("path", "version", "digest")},
