@@ -154,10 +154,10 @@ def recipe(phase: Phase, **changes: Any) -> Recipe:
 def dataset(path: Path, medium: str = "text", n: int = 60, talking: bool = False) -> Dataset:
     """A collected dataset, without collecting. talking: of its texts, every other one is a conversation."""
     write = MEDIA[medium].write
-    media = texts(n) if medium == "text" else pictures(n)
+    media = pictures(n) if medium == "image" else texts(n)
     if talking:
         media[::2] = talks(n)[::2]
-    names = [None] * n if medium == "text" else labels(n)
+    names = labels(n) if medium == "image" else [None] * n
     said = zip(media, names, strict=True)
     items = [Item(origin=f"{i}", medium=medium, content=write(m), label=l) for i, (m, l) in enumerate(said)]
     made = Dataset.create(path)

@@ -14,6 +14,8 @@ from typing import Any, final
 from genus.errors import GenusError
 
 END = "<|end|>"
+#: Ids that tell a gap, where they are wanted: before what precedes it, what follows it, what fills it.
+GAPS = ("<|before|>", "<|after|>", "<|middle|>")
 # Digits one by one, words with their leading space, code-friendly runs of spaces: the pattern of cl100k without its
 # possessive quantifiers, which `tokenizers` does not read.
 WORDS = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
@@ -76,9 +78,15 @@ def spelled(tokenizer: Any, vocab: int, silent: Sequence[int]) -> list[bytes]:
     return found
 
 
-def learned(media: Callable[[], Iterator[str]], vocab: int | None = None, sample_bytes: int = 64 << 20) -> BytePairs:
-    """The merges of these texts. vocab: ids, the end mark among them, at least 257; None: 512 at 64 KB .. 8192 from
-    16 MB on. sample_bytes: learn from at most so much.
+def learned(
+    media: Callable[[], Iterator[str]],
+    vocab: int | None = None,
+    sample_bytes: int = 64 << 20,
+    marks: Sequence[str] = (),
+) -> BytePairs:
+    """The merges of these texts. vocab: ids, the end mark and others among them, at least 257 and the others; None: 512
+    at 64 KB .. 8192 from 16 MB on. sample_bytes: learn from at most so much. marks: further ids that no text can
+    produce, right before the end mark.
     """
     from tokenizers import Regex as Pattern
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -103,9 +111,10 @@ def learned(media: Callable[[], Iterator[str]], vocab: int | None = None, sample
     )
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    trainer = trainers.BpeTrainer(vocab_size=vocab - 1, initial_alphabet=alphabet, show_progress=False)
+    trainer = trainers.BpeTrainer(vocab_size=vocab - 1 - len(marks), initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(texts(), trainer)
     # The end mark is an id that no text can produce: in the vocabulary, reachable by no merge, spelt by no bytes.
     state = json.loads(tokenizer.to_str())
-    state["model"]["vocab"][END] = len(state["model"]["vocab"])
+    for mark in (*marks, END):
+        state["model"]["vocab"][mark] = len(state["model"]["vocab"])
     return BytePairs(json.dumps(state, ensure_ascii=False))

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from genus.bytepairs import learned
 from genus.codecs.published import GUARD, Published, PublishedConfig
+from genus.core import gapped
 from genus.errors import GenusError, UsageError
 from genus.exchange.vocabulary import _state, added
 
@@ -17,14 +18,15 @@ CHATML = (
 )
 
 
-def built(template=CHATML, begin=None):
-    """Bytes and a few pairs, with <|im_start|> and <|im_end|> behind them."""
+def built(template=CHATML, begin=None, more=()):
+    """Bytes and a few pairs, with <|im_start|>, <|im_end|> and more behind them."""
     import json
 
     pairs = learned(lambda: iter(["the cat sat on the mat and the cat saw"] * 3), 300)
     state = _state(pairs)
     start, stop = len(state["model"]["vocab"]), len(state["model"]["vocab"]) + 1
     state["added_tokens"] = [added(start, "<|im_start|>"), added(stop, "<|im_end|>")]
+    state["added_tokens"] += [added(stop + 1 + i, name) for i, name in enumerate(more)]
     config = PublishedConfig(vocab=stop + 5, ends=(pairs.end, stop), begin=begin, bos=start, eos=stop)
     return Published(json.dumps(state), template, config)
 
@@ -115,3 +117,15 @@ def test_it_is_saved_whole(tmp_path):
         CODEC.config.load(tmp_path)
     with pytest.raises(GenusError, match="not of one model"):
         Published(CODEC.definition, None, CODEC.config.but(vocab=100))
+
+
+@pytest.mark.parametrize("form", ["<fim_{}>", "<|fim_{}|>"])
+def test_the_marks_of_a_gap_are_those_of_the_vocabulary(form):
+    names = [form.format(part) for part in ("prefix", "suffix", "middle")]
+    codec = built(more=names)
+    before, after, middle = (codec.special[name] for name in names)
+    told = gapped(codec, "the cat", "mat")[0].tolist()
+    assert told == [before, *codec.ids(["the cat"])[0], after, *codec.ids(["mat"])[0], middle]
+    turned = gapped(codec, "the cat", "mat", turned=True)[0].tolist()
+    assert turned == [before, after, *codec.ids(["mat"])[0], middle, *codec.ids(["the cat"])[0]]
+    assert built(more=names[:2]).gaps is None and CODEC.gaps is None

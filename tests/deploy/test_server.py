@@ -368,7 +368,7 @@ def test_texts_that_keep_to_something(live: Live) -> None:
         ({"logit_bias": {"a": 1}}, "logit_bias", "integer"),
         ({"logit_bias": {"300": 1}}, "logit_bias", "ids of this model are 0 to 256"),
         ({"extra_body": {"typical_p": 0}}, "typical_p", "greater"),
-        ({"suffix": "x"}, "suffix", "not supported"),
+        ({"suffix": "x"}, "suffix", "learned to fill no gaps"),
         ({"presence_penalty": 3.0}, "presence_penalty", "less than or equal to 2"),
         ({"n": 5, "best_of": 2}, "best_of", "fewer than n = 5"),
         ({"extra_body": {"steps": 4}}, "steps", "has no 'steps'"),

@@ -98,6 +98,11 @@ def test_mbpp_is_asked_behind_examples_and_may_be_of_a_builtin(data):
     assert [m.role for m in told.messages] == ["user", "assistant", "user"]
 
 
+def test_examples_that_are_not_there_are_not_passed_over(data):
+    with pytest.raises(UsageError, match="0 examples to show, not 2"):
+        Programs(name="t", items=HumanEval(), shots=2, limits=LIMITS)(Examinee(data, lambda told, index: ""))
+
+
 def test_named_ones_say_where_their_data_is_wanted():
     for name in ("humaneval", "mbpp"):
         with pytest.raises(UsageError, match="GENUS_DATA"):

@@ -34,6 +34,9 @@ def generate(
     frequency_penalty: Annotated[float | None, typer.Option(help="The same, for each time it was.")] = None,
     logit_bias: Annotated[list[str] | None, typer.Option(metavar="ID=B", help="Added to an id. Repeatable.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="End a text before this. May be repeated.")] = None,
+    suffix: Annotated[
+        str | None, typer.Option(help="What follows, or @FILE with it: the gap is filled (recipe codegen).")
+    ] = None,
     schema: Annotated[str | None, typer.Option(help="A JSON schema, or @FILE with one, that texts keep to.")] = None,
     regex: Annotated[str | None, typer.Option(help="A regular expression that texts keep to.")] = None,
     grammar: Annotated[str | None, typer.Option(help="A grammar in Lark's notation, or @FILE with one.")] = None,
@@ -70,6 +73,8 @@ def generate(
 
     Example: genus generate letters "Dear " --draft letters-small --ahead 6
 
+    Example: genus generate library "def mean(values):" --suffix "    return total / len(values)"
+
     Example: genus generate digits --between 3.png 8.png -n 8 -o strip/
 
     Example: genus generate faces --from me.png --plus smiling.png --minus serious.png
@@ -84,7 +89,13 @@ def generate(
         "frequency_penalty": frequency_penalty,
         "logit_bias": biases(logit_bias),
     }
-    keeps = {"stop": stop or None, "schema": told(schema), "regex": regex, "grammar": told(grammar)}
+    keeps = {
+        "suffix": told(suffix),
+        "stop": stop or None,
+        "schema": told(schema),
+        "regex": regex,
+        "grammar": told(grammar),
+    }
     ways = {"lookup": lookup, "ahead": ahead, "precision": precision, "thinking_budget": thinking_budget}
     every = {**asked, **filters, **penalties, **keeps, **pulls, **ways}
     knobs = {k: v for k, v in every.items() if v is not None}

@@ -22,12 +22,20 @@ from torch import Tensor
 from genus import files
 from genus.bytepairs import proper, spelled
 from genus.codecs.ending import until_end
-from genus.core import Codec, CodecConfig, Space
+from genus.core import Codec, CodecConfig, Gaps, Space
 from genus.errors import GenusError, UsageError
 
 TEMPLATE = "chat_template.jinja"
 #: Stands inside what was said while a template is filled, wherever it would spell a special token. No text holds it.
 GUARD = "\ufdd0"
+#: How published models spell the marks of a gap: before what precedes it, what follows it, what fills it.
+GAPS = (
+    ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"),  # StarCoder, Granite
+    ("<|fim_prefix|>", "<|fim_suffix|>", "<|fim_middle|>"),  # Qwen-Coder, CodeGemma
+    ("<fim-prefix>", "<fim-suffix>", "<fim-middle>"),  # SantaCoder
+    ("<\uff5cfim\u2581begin\uff5c>", "<\uff5cfim\u2581hole\uff5c>", "<\uff5cfim\u2581end\uff5c>"),  # DeepSeek-Coder
+    ("\u2581<PRE>", "\u2581<SUF>", "\u2581<MID>"),  # Code Llama
+)
 
 
 @final
@@ -61,6 +69,15 @@ class Published:
     def spelling(self) -> list[bytes]:
         """See `Spelled`: special ids have none."""
         return spelled(self.tokenizer, self.config.vocab, [*self.space.stops, *self.special.values()])
+
+    @property
+    def gaps(self) -> Gaps | None:
+        """The marks of a gap, if the vocabulary spells them in one of the usual ways."""
+        for names in GAPS:
+            ids = [i for name in names if (i := self.tokenizer.token_to_id(name)) is not None]
+            if len(ids) == len(names):
+                return Gaps(*ids)
+        return None
 
     def encode(self, media: Sequence[Any]) -> list[Tensor]:
         """Each text as int32 [1, T + 1], the end mark last. A special token's spelling in a text is only text."""

@@ -29,6 +29,8 @@ from genus.core.contracts import (
     Conversing,
     Draws,
     Embedder,
+    Gapped,
+    Gaps,
     Judge,
     LogProb,
     Metrics,
@@ -46,6 +48,7 @@ from genus.core.contracts import (
     Turn,
     Wrap,
     conversed,
+    gapped,
 )
 from genus.core.model import Model, Precision
 from genus.core.noise import Noise
@@ -64,6 +67,8 @@ __all__ = [
     "Conversing",
     "Draws",
     "Embedder",
+    "Gapped",
+    "Gaps",
     "Judge",
     "Known",
     "LogProb",
@@ -89,6 +94,7 @@ __all__ = [
     "Wrap",
     "aside",
     "conversed",
+    "gapped",
     "listened",
     "listening",
 ]

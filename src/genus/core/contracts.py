@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, final, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self, final, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -70,6 +70,45 @@ class Spelled(Protocol):
     @property
     def spelling(self) -> Sequence[bytes]:
         """Of every id of the space; empty for end marks and others that are no text by themselves."""
+
+
+@final
+class Gaps(NamedTuple):
+    """Ids that tell a gap: they stand before what precedes it, before what follows it, and before what fills it."""
+
+    before: int
+    after: int
+    middle: int
+
+
+@runtime_checkable
+class Gapped(Protocol):
+    """A codec of text that may have ids which tell a gap. A filled gap is closed by the end mark."""
+
+    @property
+    def gaps(self) -> Gaps | None: ...
+
+
+def gapped(codec: Codec, before: str, after: str, turned: bool = False) -> Tensor:
+    """Ids [1, T] as `encode` gives them, up to where a gap between two texts begins to be filled.
+
+    turned: what follows comes first, so that what fills the gap stands right behind what precedes it (Bavarian et al.
+    2022, arXiv 2207.14255: PSM, and SPM in its second variant). Raises `UsageError` for a codec without such ids.
+    """
+    gaps = codec.gaps if isinstance(codec, Gapped) else None
+    if gaps is None:
+        raise UsageError(
+            "this model learned to fill no gaps, so nothing can be given that follows (suffix); leave it out, or use a "
+            "model of the recipe codegen, or published weights with such marks (StarCoder, Qwen-Coder)"
+        )
+    first, last = (x[:, :-1] for x in codec.encode([before, after]))
+
+    def mark(i: int) -> Tensor:
+        return torch.tensor([[i]], dtype=first.dtype)
+
+    if turned:
+        return torch.cat([mark(gaps.before), mark(gaps.after), last, mark(gaps.middle), first], 1)
+    return torch.cat([mark(gaps.before), first, mark(gaps.after), last, mark(gaps.middle)], 1)
 
 
 @runtime_checkable

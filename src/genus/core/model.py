@@ -12,7 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from genus import dialogue
-from genus.core.contracts import Codec, Conditioner, LogProb, Network, Objective, Predictor, Sampler, Wrap, conversed
+from genus.core.contracts import (
+    Codec,
+    Conditioner,
+    LogProb,
+    Network,
+    Objective,
+    Predictor,
+    Sampler,
+    Wrap,
+    conversed,
+    gapped,
+)
 from genus.core.noise import Noise
 from genus.core.words import Batch, Cond, Known, Rule, Space
 from genus.errors import NoLikelihood, UsageError
@@ -140,11 +151,20 @@ class Model:
         told = self.conditioner is not None and self.conditioner.takes
         return told or any(self.prompt in wrap.reads for wrap in self.wraps)
 
-    def ask(self, prompt: str | None, batch: int) -> tuple[dict[str, list[Any]], Known | None]:
+    def ask(
+        self, prompt: str | None, batch: int, suffix: str | None = None
+    ) -> tuple[dict[str, list[Any]], Known | None]:
         """A prompt as (fields, known cells) for `batch` samples. Raises `UsageError` if the model takes none.
 
-        Where it is a turn, it is what the user says, or a whole conversation as text (`genus.dialogue`).
+        Where it is a turn, it is what the user says, or a whole conversation as text (`genus.dialogue`). suffix: what
+        follows the text to be drawn, where the model learned to fill gaps.
         """
+        if suffix is not None:
+            if self.prompt != "prefix":
+                raise UsageError("a suffix is of a model that goes on with a text; this one is asked otherwise")
+            x = self.codec.lift(gapped(self.codec, prompt or "", suffix))[None]
+            x = x.expand(batch, *x.shape[1:])
+            return {}, Known(x, torch.ones_like(x, dtype=torch.bool))
         if prompt is None:
             return {}, None
         if self.prompt == "none":

@@ -2,7 +2,7 @@
 
 Completion j of a request with seed s is sample j of s, so it can be made again by `genus generate --seed s`; the answer
 carries the seed. Prompts are texts; token ids mean nothing outside this model and are refused, as is what no sampler
-here can do (suffix, tools): an option that is silently ignored would be a wrong answer. All requests of a model are
+here can do (tools): an option that is silently ignored would be a wrong answer. All requests of a model are
 drawn together (`chorus`).
 """
 
@@ -104,6 +104,8 @@ class Texts(Asked):
             if form.type == "json_schema" and form.json_schema is None:
                 raise Refusal("response_format: type json_schema needs json_schema.schema", param="response_format")
             knobs["schema"] = form.json_schema.schema_ if form.json_schema is not None else {"type": "object"}
+        if (suffix := more.pop("suffix", None)) is not None:
+            knobs["suffix"] = suffix
         seed = secrets.randbits(53) if self.seed is None else self.seed  # 53: exact in every JSON reader
         likeliest = more.pop("likeliest", None)
         if likeliest is not None or drawn > n:
@@ -126,7 +128,10 @@ class CompletionRequest(Texts):
         """See `order`."""
         n = self.n or 1
         if self.suffix:
-            raise Refusal("suffix is not supported; leave it out", param="suffix")
+            try:
+                served.model.ask("", 1, self.suffix)
+            except UsageError as trouble:
+                raise Refusal(str(trouble), param="suffix") from trouble
         if self.best_of is not None and self.best_of < n:
             raise Refusal(f"best_of = {self.best_of} is fewer than n = {n}; ask for as many at least", param="best_of")
         if self.best_of is not None and self.best_of > n and self.stream:
@@ -137,7 +142,8 @@ class CompletionRequest(Texts):
             [p or None for p in self.prompt] if isinstance(self.prompt, list) else [self.prompt or None]
         )
         tokens = TOKENS if self.max_tokens is None else self.max_tokens
-        return self.order(prompts, tokens, drawn=self.best_of, likeliest=self.logprobs, echo=bool(self.echo))
+        more = {"drawn": self.best_of, "likeliest": self.logprobs, "echo": bool(self.echo)}
+        return self.order(prompts, tokens, suffix=self.suffix or None, **more)
 
 
 @final
@@ -288,7 +294,8 @@ def router(find: Find, worker: Worker) -> APIRouter:
     async def answer(request: Request, asked: CompletionRequest | ChatRequest, chat: bool) -> Response:
         served = find(asked.model, PATH)
         todo = asked.checked(served)
-        tally = Tally(sum(_length(served, prompt) for prompt in todo.prompts))
+        suffix = todo.knobs.get("suffix")
+        tally = Tally(sum(_length(served, prompt, suffix) for prompt in todo.prompts))
         shape = Shape(served, todo, chat)
         head = shape.head()
         if todo.likeliest is not None:
@@ -321,10 +328,10 @@ def router(find: Find, worker: Worker) -> APIRouter:
     return api
 
 
-def _length(served: Served, prompt: Prompt) -> int:
-    """Cells of a prompt that is a beginning; a prompt that goes elsewhere has none."""
+def _length(served: Served, prompt: Prompt, suffix: str | None) -> int:
+    """Cells of a prompt that is a beginning, with what follows it; a prompt that goes elsewhere has none."""
     try:
-        known = asked(served.model, prompt, 1)[1]
+        known = asked(served.model, prompt, 1, suffix)[1]
     except UsageError as trouble:
         raise Refusal(str(trouble), param="prompt") from trouble
     return known.x.shape[2] if known is not None else 0

@@ -27,8 +27,9 @@ UNFINISHED = "\ufffd"
 Finish = Literal["stop", "length"]
 #: A text to go on from, ids to go on from (a conversation), or nothing.
 Prompt = str | Sequence[int] | None
-#: Knobs that are not a sampler's: where a text ends, what it keeps to, how long it may think, what is noted of it.
-OURS = ("stop", "likeliest", "thinking_budget", *KINDS)
+#: Knobs that are not a sampler's: where a text ends, what follows it, what it keeps to, how long it may think, what is
+#: noted of it.
+OURS = ("stop", "likeliest", "suffix", "thinking_budget", *KINDS)
 CONTEXT = 4  # ids before the drawn ones that are decoded with them, since how an id reads may depend on them
 
 
@@ -63,10 +64,14 @@ def settled(text: str, stops: Sequence[str]) -> tuple[str, bool]:
     return text[: len(text) - held], False
 
 
-def asked(model: Model, prompt: Prompt, batch: int) -> tuple[dict[str, list[Any]], Known | None]:
-    """A prompt as (fields, known cells). Raises `UsageError` if the model takes none."""
+def asked(
+    model: Model, prompt: Prompt, batch: int, suffix: str | None = None
+) -> tuple[dict[str, list[Any]], Known | None]:
+    """A prompt as (fields, known cells). suffix: what follows the text. Raises `UsageError` if the model takes none."""
     if prompt is None or isinstance(prompt, str):
-        return model.ask(prompt, batch)
+        return model.ask(prompt, batch, suffix)
+    if suffix is not None:
+        raise UsageError("a suffix is of a text; a conversation is followed by nothing")
     x = torch.tensor([list(prompt)]).expand(batch, 1, -1)
     return {}, Known(x, torch.ones_like(x, dtype=torch.bool)) if prompt else None
 
@@ -87,7 +92,8 @@ def grow(
     its beginning on.
     """
     stops = [*stops, *_stops(knobs.get("stop"))]
-    noise, (fields, known) = samples.noise(seed, indices), asked(model, prompt, len(indices))
+    noise = samples.noise(seed, indices)
+    fields, known = asked(model, prompt, len(indices), knobs.get("suffix"))
     rest = {name: value for name, value in knobs.items() if name not in OURS}
     with torch.no_grad():
         predict, draw, cond = model.ready(noise, fields, known, rest)

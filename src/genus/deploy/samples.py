@@ -94,9 +94,12 @@ def draw(
     model = model or run.model()
     if any(knobs.get(name) is not None for name in passage.OURS):
         if ready is not None:
-            raise UsageError("what a text keeps to or ends at is said of texts that start from a prompt alone")
+            raise UsageError(
+                "what a text keeps to, ends at or is followed by is said of texts that start from a prompt alone"
+            )
         grown = passage.whole(model, prompt, seed, indices, knobs)
-        return [(prompt or "") * (model.prompt == "prefix") + growth.text for growth in grown]
+        before, after = (prompt or "") * (model.prompt == "prefix"), knobs.get("suffix") or ""
+        return [before + growth.text + after for growth in grown]
     given = Given() if ready is None else ready(indices)
     fields, known = model.ask(prompt, len(indices))
     if given.latents is not None:
@@ -122,7 +125,8 @@ def generate(
 
     out: a folder (files are called RUN-SEED-INDEX.suffix, and never replace one with another content), or with n = 1
     a file of the medium's suffix (which is replaced). None: text goes to the caller alone, all else to the run's
-    `samples/`. knobs: the sampler's own, and for texts `stop`, `schema`, `regex`, `grammar`, `thinking_budget`.
+    `samples/`. knobs: the sampler's own, and for texts `stop`, `suffix`, `schema`, `regex`, `grammar`,
+    `thinking_budget`.
     start: what to start from. progress: told (done, n) after each piece. draft: a smaller run that guesses, which
     changes no sample. best_of: draw so many texts, and keep the n that the model finds likeliest, by log p an id.
     Raises `UsageError` for an `n`, a prompt, a knob or a file that will not do.

@@ -7,15 +7,13 @@ that the question tells; `shadows`, builtins that the tests are of.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal, final
 
-from genus.errors import UsageError
 from genus.sandbox import Job
 from genus.sandbox.programs import shadowed
 from genus.tasks.examinee import Examinee
+from genus.tasks.table import placed, rows
 from genus.tasks.task import Item, Items
 
 
@@ -28,7 +26,7 @@ class HumanEval(Items):
 
     def read(self, examinee: Examinee) -> list[Item]:
         """All of them."""
-        return [self._item(row) for row in rows(self.path, examinee.data)]
+        return [self._item(row) for row in rows(placed(self.path, examinee.data))]
 
     def _item(self, row: Mapping[str, Any]) -> Item:
         tests = f"{row['test']}\ncheck({row['entry_point']})\n"
@@ -45,11 +43,11 @@ class Mbpp(Items):
 
     def read(self, examinee: Examinee) -> list[Item]:
         """All of the split."""
-        return [self._item(row) for row in rows(f"mbpp/{self.split}.jsonl", examinee.data)]
+        return [self._item(row) for row in rows(placed(f"mbpp/{self.split}.jsonl", examinee.data))]
 
     def examples(self, examinee: Examinee) -> list[Item]:
         """The ten that the data set keeps for this."""
-        return [self._item(row) for row in rows("mbpp/prompt.jsonl", examinee.data)]
+        return [self._item(row) for row in rows(placed("mbpp/prompt.jsonl", examinee.data))]
 
     def _item(self, row: Mapping[str, Any]) -> Item:
         code = row["code"].replace("\r\n", "\n")
@@ -66,13 +64,3 @@ class Mbpp(Items):
 def job(item: Item, program: str) -> Job:
     """The tests of a problem on a program."""
     return Job(program, item.more["tests"], item.more["shadows"])
-
-
-def rows(path: str, data: Path | None) -> list[dict[str, Any]]:
-    """Of a file of JSON lines. Raises `UsageError` that says where to put it."""
-    if data is None:
-        raise UsageError(f"this task needs {path} in a folder of public data sets: name it with --data or GENUS_DATA")
-    try:
-        return [json.loads(line) for line in (data / path).read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{data / path} cannot be read: {error}; see docs/code.md for where it comes from") from error

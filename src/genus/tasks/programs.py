@@ -16,6 +16,7 @@ from pydantic import Field
 
 from genus import sandbox
 from genus.dialogue import Message
+from genus.errors import UsageError
 from genus.parts import Any_
 from genus.sandbox import Limits, Verdict, programs
 from genus.tasks.examinee import Examinee
@@ -51,6 +52,10 @@ class Programs(Task):
         every = self.items.read(examinee)
         order = np.random.default_rng(self.seed).permutation(len(every))
         asked, shown = [every[i] for i in order][: self.limit], self.items.examples(examinee)[: self.shots]
+        if len(shown) < self.shots:
+            raise UsageError(
+                f"task {self.name!r} has {len(shown)} examples to show, not {self.shots}; ask with fewer --shots"
+            )
         n = self.attempts
         tries = [item for item in asked for _ in range(n)]
         told = [prompt(item, shown) for item in tries]

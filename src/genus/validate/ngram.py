@@ -69,6 +69,31 @@ class NGram:
         each: Floats = np.add.reduceat(-np.log(p), starts)
         return each
 
+    def following(self, before: bytes) -> Floats:
+        """p of every symbol [257] behind a document's beginning; the last is its end."""
+        order = len(self.tables)
+        told = [*[MARK] * (order - 1), *before[len(before) - min(len(before), order - 1) :]][-(order - 1) :]
+        context = 0
+        for symbol in told if order > 1 else ():
+            context = context << BITS | symbol
+        ids = np.arange(SYMBOLS, dtype=np.uint64) | np.uint64(context << BITS & (1 << 64) - 1)
+        p = np.full(SYMBOLS, 1.0 / SYMBOLS)
+        for k, table in enumerate(self.tables, 1):
+            gram = ids & _low(k)
+            left = _find(table.contexts, table.gamma, gram[:1] >> np.uint64(BITS), 1.0)
+            p = _find(table.grams, table.mass, gram, 0.0) + left * p
+        return p
+
+    def line(self, before: bytes, most: int = 120) -> bytes:
+        """What it finds likeliest, byte by byte, up to the end of the line."""
+        found = b""
+        while len(found) < most:
+            symbol = int(self.following(before[-len(self.tables) :] + found).argmax())
+            if symbol in (MARK, 10):
+                break
+            found += bytes([symbol])
+        return found
+
 
 def count(documents: Iterable[bytes], order: int = 5) -> NGram:
     """The model of these documents; order: bytes of a window, 1 to 7, the predicted one among them."""
