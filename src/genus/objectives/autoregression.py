@@ -49,8 +49,8 @@ LOGITS = 1 << 27  # numbers at once, where no gradient is wanted
 class Autoregression(Objective):
     """Next-cell cross-entropy in nats.
 
-    z_loss: weight of log(Z)^2, which keeps logits from drifting (Chowdhery et al. 2022, arXiv 2204.02311); `nats` in the
-    log are without it. ends: items are streams whose last id is the end mark; false: each fills its space.
+    z_loss: weight of log(Z)^2, which keeps logits from drifting (Chowdhery et al. 2022, arXiv 2204.02311); the log's
+    `nats` are without it. ends: items are streams whose last id is the end mark; false: each fills its space.
     """
 
     kind: Literal["objectives.autoregression"] = "objectives.autoregression"
