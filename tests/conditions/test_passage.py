@@ -5,7 +5,7 @@ import torch
 
 from genus.codecs.bpe import BpeConfig
 from genus.conditions.passage import PassageConfig
-from genus.core import Cond, Noise, Roads, Space
+from genus.core import Cond, Known, Noise, Roads, Space
 from genus.data.spans import SpansConfig
 from genus.errors import UsageError
 from genus.networks.convolutional import ConvolutionalConfig
@@ -91,6 +91,15 @@ def test_a_prompt_is_what_the_encoder_reads():
     drawn = [model.generate(Noise(1, (0, 1)), f, tokens=9) for f in (fields, model.ask("a ball", 2)[0], {})]
     assert drawn[0] != drawn[1] != drawn[2] and all(isinstance(text, str) for row in drawn for text in row)
     assert model.generate(Noise(1, (1,)), model.ask("the cat", 1)[0], tokens=9) == drawn[0][1:]
+
+
+def test_a_rule_of_the_codec_forbids_sentinels():
+    model, _ = whole()
+    allowed = torch.zeros(280, dtype=torch.bool)
+    allowed[[5, 7]] = True
+    known = Known(torch.zeros(1, 1, 0), torch.zeros(1, 1, 0, dtype=torch.bool), (lambda drawn: allowed,))
+    *_, x = model.stream(Noise(0, (0,)), {}, known, tokens=9)
+    assert model.space.vocab > 280 and set(x.flatten().tolist()) == {5, 7}
 
 
 def test_cached_equals_uncached_behind_a_passage():
