@@ -3,7 +3,7 @@ process.
 
 The contestants take turns, a few steps each, so that a slow minute of the machine meets all; what is reported is the
 ratio inside a round. `--busy 1` is for a machine that others use too: one thread, and the processor's time instead of
-the clock. Takes GENUS_DATA's tinyshakespeare, else a made text. What bf16 does to the loss: precision.py.
+the clock. Takes GENUS_DATA's tinyshakespeare, else a made text. What bf16 does to the loss: proofs/precision.py.
 
     python benchmarks/lm_training.py --rounds 7
 """

@@ -18,7 +18,7 @@ from genus.errors import GenusError, UsageError
 from genus.train.loop import Interrupted
 
 VERBS = [["make"], ["compare"], ["collect"], ["clean"], ["train"], ["validate"], ["deploy"], ["generate"], ["score"],
-         ["anomalies"], ["serve"], ["reproduce"], ["recipes"], ["info"], ["doctor"]]  # fmt: skip
+         ["anomalies"], ["serve"], ["reproduce"], ["compress"], ["recipes"], ["info"], ["doctor"]]  # fmt: skip
 SMALL = ["--set", "net.depth=1", "--set", "net.width=32", "--set", "net.head=16", "--set", "source.window=32",
          "--set", "training.compile=no", "--set", "training.precision=fp32", "--set", "training.batch=4"]  # fmt: skip
 

@@ -168,6 +168,7 @@ def shrunk(part):
         "networks.style.generator": ["generator.width=8"],
         "networks.style.critic": ["critic.width=8"],
         "data.packed": ["source.window=32"],
+        "learned.taught": ["source.inside.window=32"],
         "data.dialogue": ["source.window=64"],
         "data.spans": ["source.window=32"],
         "conditions.passage": [

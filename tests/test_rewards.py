@@ -7,6 +7,8 @@ from genus.rewards.arithmetic import Arithmetic
 from genus.rewards.countdown import Countdown, value
 from genus.rewards.match import Match
 from genus.rewards.sorting import Sorting
+from genus.rewards.tests import Tests as UnitTests
+from genus.sandbox.programs import asserts, shadowed
 
 
 def asked(text):
@@ -75,3 +77,23 @@ def test_match():
     assert [Match()(asked("q"), "Red ball.", said) for said in ("red  Ball", "red", "red ball red")] == [1, 0, 0]
     assert Match(graded=True)(asked("q"), "red ball", "red") == pytest.approx(2 / 3)
     assert Match(graded=True)(asked("q"), "red ball", "") == 0
+
+
+def test_a_program_is_right_if_it_passes_the_tests_of_the_answer_or_of_the_question():
+    right, half = "def f(x):\n    return x * x", "def f(x):\n    return 2 * x"
+    checks = "assert f(2) == 4\nassert f(3) == 9"
+    fenced = f"<think>hm</think> So:\n```python\n{right}\n```\nThat is all."
+    rule, graded = UnitTests(), UnitTests(graded=True)
+    said = [right, half, fenced, "import sys; sys.exit(0)", ""]
+    assert rule.all([asked("square it")] * 5, [checks] * 5, said) == [1, 0, 1, 0, 0]
+    assert graded(asked("square it"), checks, half) == 0.5
+    posed = f"Square it. It must pass:\n{checks}"
+    assert rule(asked(posed), right, right) == 1 and rule(asked(posed), right, half) == 0
+    assert rule(asked("square it"), "no tests", right) == 0
+
+
+def test_asserts_are_found_in_code_and_in_prose():
+    assert asserts("import math\nx = 1\nassert math.sqrt(4) == 2\n") == "import math\nassert math.sqrt(4) == 2"
+    assert asserts("It must hold:\n  assert f(1) == 2\nassert that it does") == "assert f(1) == 2"
+    assert asserts("def f(x): return x") == "" and asserts("") == ""
+    assert shadowed("assert sum(1, 2) == 3") == ("sum",) and shadowed("assert abs(f(1)) == 1") == ()

@@ -16,6 +16,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+THINK, THOUGHT = "<think>", "</think>"  # around what a model says to itself before it answers
 ROLES = ("system", "user", "assistant", "rejected", "tool")
 #: How data sets that others made call them.
 ALIASES = {

@@ -33,6 +33,7 @@ ROOMS = (
     "clean",
     "train",
     "validate",
+    "tasks",
     "recipes",
 )
 SURPLUS = "extra_forbidden"  # pydantic's word for a field that a class does not have

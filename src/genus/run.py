@@ -57,13 +57,18 @@ def assemble(phase: Phase, codec: Codec, prompt: str = "none") -> Model:
 
 
 def save(model: Model, phase: Phase, folder: Path) -> Phase:
-    """Write codec, configuration and weights (fp32) atomically, the configuration last. Returns the resolved phase."""
+    """Write codec, configuration and weights atomically, the configuration last. Returns the resolved phase.
+
+    What is trained is float32, whatever it was computed in; buffers keep their number format.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     phase = phase.but(codec=model.codec.save(folder))
     for name, place in phase.borrowed.items():
         if place != folder / MODELS / name:
             save(*load_model(place), folder / MODELS / name)
-    weights = {k: v.detach().float().cpu().contiguous() for k, v in model.nets.state_dict().items()}
+    trained = {k for k, _ in model.nets.named_parameters(remove_duplicate=False)}
+    every = {k: v.detach().cpu() for k, v in model.nets.state_dict().items()}
+    weights = {k: (v.float() if k in trained else v).contiguous() for k, v in every.items()}
 
     def fill(path: Path) -> None:
         try:

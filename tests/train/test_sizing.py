@@ -52,3 +52,10 @@ def test_samples_are_a_power_of_two_within_bounds():
 def test_out_of_range(wrong):
     with pytest.raises(UsageError, match=next(iter(wrong))):
         LAW.but(**wrong)
+
+
+def test_of_sizes_that_the_law_cannot_tell_apart_the_smallest_is_taken():
+    law = SizingConfig(near=0.005)
+    assert law.best([1.1, 1.004, 1.0, 1.2]) == 1
+    assert law.best([1.1, 1.006, 1.0, 1.2]) == 2
+    assert SizingConfig(near=0.0).best([1.1, 1.0001, 1.0]) == 2

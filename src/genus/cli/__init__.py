@@ -3,7 +3,7 @@
 Everything heavy is imported inside a verb, so that `genus --help` answers at once. Results go to standard output
 (`--json`: one object), progress and errors to standard error.
 
-    whole, stages, uses, weights, looks      the verbs
+    whole, stages, uses, weights, tasks, looks      the verbs
     options  work  lines  ends        what they share: what is asked, how it is done, what is printed, how it ends
 """
 
@@ -13,7 +13,7 @@ from typing import NoReturn
 
 import typer
 
-from genus.cli import ends, looks, stages, uses, weights, whole
+from genus.cli import ends, looks, stages, tasks, uses, weights, whole
 
 app = typer.Typer(
     name="genus",
@@ -42,6 +42,8 @@ VERBS = (
     uses.reproduce,
     weights.import_,
     weights.export,
+    tasks.evaluate,
+    weights.compress,
     looks.recipes,
     looks.info,
     looks.doctor,

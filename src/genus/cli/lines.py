@@ -77,6 +77,18 @@ def exported(said: dict[str, Any]) -> list[str]:
     return [*lines, *(f"note    {line}" for line in said["lost"])]
 
 
+def compressed(said: dict[str, Any]) -> list[str]:
+    """A run of fewer bits: how large it is, and what it lost."""
+    p, change, size = said["perplexity"], said["perplexity"]["change"], said["bytes"]
+    span = "" if change["low"] is None else f"  [{change['low']:+.2f}, {change['high']:+.2f}]"
+    now, before = (size[when] / 2**20 for when in ("after", "before"))
+    return [
+        f"run     {said['run']}",
+        f"weights {now:.1f} MiB, {said['bits']} bits ({said['way']}); before: {before:.1f}",
+        f"text    perplexity {p['after']:.3f}, before {p['before']:.3f}: {change['value']:+.2f} %{span}",
+    ]
+
+
 def odd(said: dict[str, Any]) -> list[str]:
     """Anomalies: what share of usual items is less odd than each file, how well each score tells, what to know."""
     names = list(said["auroc"])

@@ -37,6 +37,7 @@ def generate(
     schema: Annotated[str | None, typer.Option(help="A JSON schema, or @FILE with one, that texts keep to.")] = None,
     regex: Annotated[str | None, typer.Option(help="A regular expression that texts keep to.")] = None,
     grammar: Annotated[str | None, typer.Option(help="A grammar in Lark's notation, or @FILE with one.")] = None,
+    thinking_budget: Annotated[int | None, typer.Option(help="Tokens of a thought before the answer, at most.")] = None,
     best_of: Annotated[int | None, typer.Option(help="Draw so many texts, keep the -n likeliest.")] = None,
     draft: Annotated[str | None, typer.Option(help="A smaller run that guesses: faster, the same texts.")] = None,
     lookup: Annotated[int | None, typer.Option(help="Guess by the last so many ids: faster, the same texts.")] = None,
@@ -84,7 +85,7 @@ def generate(
         "logit_bias": biases(logit_bias),
     }
     keeps = {"stop": stop or None, "schema": told(schema), "regex": regex, "grammar": told(grammar)}
-    ways = {"lookup": lookup, "ahead": ahead, "precision": precision}
+    ways = {"lookup": lookup, "ahead": ahead, "precision": precision, "thinking_budget": thinking_budget}
     every = {**asked, **filters, **penalties, **keeps, **pulls, **ways}
     knobs = {k: v for k, v in every.items() if v is not None}
     start = origin(image, mask, strength, between, from_, plus or (), minus or (), n, first)
@@ -198,6 +199,7 @@ def chat(
     temperature: Annotated[float | None, typer.Option(help="0 is greedy.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Keep the likeliest that sum to this.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="End a turn before this. May be repeated.")] = None,
+    thinking_budget: Annotated[int | None, typer.Option(help="Tokens of a thought a turn, at most.")] = None,
     precision: Annotated[str | None, typer.Option(help="bf16, fp32, or for decoders int8, int4.")] = None,
     home: Home = None,
 ) -> None:
@@ -209,7 +211,13 @@ def chat(
     """
     from genus.deploy.chat import Chat
 
-    said = {"temperature": temperature, "top_p": top_p, "stop": stop or None, "precision": precision}
+    said = {
+        "temperature": temperature,
+        "top_p": top_p,
+        "stop": stop or None,
+        "precision": precision,
+        "thinking_budget": thinking_budget,
+    }
     knobs = {"tokens": tokens} | {k: v for k, v in said.items() if v is not None}
     talk = Chat(opened(run, home).model(), seed, knobs)
     if system is not None:

@@ -1,4 +1,4 @@
-"""Verbs for open weights: import, export."""
+"""Verbs for weights: import, export, compress."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from genus.cli.lines import exported, show
+from genus.cli.lines import compressed, exported, show
 from genus.cli.options import Home, Json, RunName
 from genus.cli.work import opened, watched
 
@@ -69,3 +69,36 @@ def export(
 
     given = watched(go, json)
     show(given.json()) if json else print("\n".join(exported(given.json())))
+
+
+def compress(
+    run: RunName,
+    bits: Annotated[int, typer.Option(help="Of a weight: 4 or 8.")] = 4,
+    name: Annotated[str | None, typer.Option(help="Of the new run (default: RUN-int4).")] = None,
+    text: Annotated[
+        list[Path] | None,
+        typer.Option(help="A text to calibrate by, its last third to judge by (default: the run's data). Repeatable."),
+    ] = None,
+    way: Annotated[str, typer.Option(help="How weights are rounded: nearest, awq, gptq, or both of these.")] = "both",
+    windows: Annotated[int, typer.Option(min=1, help="Of 256 tokens, to calibrate by; as many to judge by.")] = 24,
+    home: Home = None,
+    json: Json = False,
+) -> None:
+    """A run of the same model with weights of 4 or 8 bits, and what perplexity that costs. Drawn from like any run.
+
+    Example: genus compress letters --bits 4
+
+    Example: genus compress smol --bits 8 --text book.txt --name smol-int8
+    """
+    from genus.deploy import compress as run_compress
+
+    found = opened(run, home)
+
+    def go(watch: Any) -> Any:
+        watch.stage("compress", found.name)
+        return run_compress(found, bits, name, home, tuple(text or ()), way, windows, watch)
+
+    made = watched(go, json)
+    show(made.json()) if json else print("\n".join(compressed(made.json())))
+    if made.reasons and not json:
+        print("not deployed: " + "; ".join(made.reasons))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, final, get_args
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from genus import dialogue
 from genus.core.contracts import Codec, Conditioner, LogProb, Network, Objective, Predictor, Sampler, Wrap, conversed
 from genus.core.noise import Noise
-from genus.core.words import Batch, Cond, Known, Space
+from genus.core.words import Batch, Cond, Known, Rule, Space
 from genus.errors import NoLikelihood, UsageError
 
 Precision = Literal["bf16", "fp32", "int8", "int4"]
@@ -230,18 +230,25 @@ class Model:
         return self.codec.decode(x)
 
     def answers(
-        self, noise: Noise, asked: Sequence[Sequence[dialogue.Message]], tokens: int, **knobs: Any
+        self,
+        noise: Noise,
+        asked: Sequence[Sequence[dialogue.Message]],
+        tokens: int,
+        ruled: Callable[[Sequence[int]], Rule] | None = None,
+        **knobs: Any,
     ) -> tuple[Tensor, Tensor]:
         """A conversation per sample with the answer drawn to it, of `tokens` cells at most: x and a mask, [B, C, T].
 
-        The mask is true where the answer is, the mark that ends it included; behind it x is filled.
+        The mask is true where the answer is, the mark that ends it included; behind it x is filled. ruled: gives the
+        rule of an answer behind these ids.
         """
         rows = [conversed(self.codec, messages, answer=True)[0] for messages in asked]
         lengths = torch.tensor([row.shape[1] for row in rows])
         room = int(lengths.max())
         begun = torch.stack([nn.functional.pad(self.codec.lift(row), (0, room - row.shape[1])) for row in rows])
         given = (torch.arange(room) < lengths[:, None])[:, None].expand_as(begun)
-        *_, x = self.stream(noise, {}, Known(begun, given), tokens=tokens, **knobs)
+        rules = () if ruled is None else tuple(ruled(row[0].tolist()) for row in rows)
+        *_, x = self.stream(noise, {}, Known(begun, given, rules), tokens=tokens, **knobs)
         cells = torch.arange(x.shape[2])
         new = (cells >= lengths[:, None]) & (cells < lengths[:, None] + tokens)
         ended = torch.isin(x[:, 0], torch.tensor(self.space.stops)) & new

@@ -34,6 +34,11 @@ class SourceConfig(Borrowing):
         """What training is judged by, of the held-out split: each of its cells once."""
         return self.once(cache, codec, batch)
 
+    @property
+    def teacher(self) -> str | None:
+        """An earlier phase whose model is learned from, by one that does not start from it; None: there is none."""
+        return None
+
     @abstractmethod
     def space(self, space: Space) -> Space:
         """What the network will see of the codec's space (a stream gets its window here)."""

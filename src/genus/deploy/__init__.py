@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 __all__ = [
     "Anomalies",
     "Between",
+    "Compressed",
     "Generated",
     "Published",
     "Reproduced",
@@ -15,6 +16,7 @@ __all__ = [
     "Sum",
     "anomalies",
     "app",
+    "compress",
     "generate",
     "publish",
     "reproduce",
@@ -23,6 +25,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from genus.deploy.compression import Compressed, compress
     from genus.deploy.oddness import Anomalies, anomalies
     from genus.deploy.origins import Between, Start, Sum
     from genus.deploy.release import Published, publish
@@ -32,6 +35,7 @@ if TYPE_CHECKING:
     from genus.deploy.server import app, serve
 
 _HOME = {
+    **dict.fromkeys(("Compressed", "compress"), "genus.deploy.compression"),
     **dict.fromkeys(("Anomalies", "anomalies"), "genus.deploy.oddness"),
     **dict.fromkeys(("Between", "Start", "Sum"), "genus.deploy.origins"),
     **dict.fromkeys(("Generated", "generate"), "genus.deploy.samples"),

@@ -64,7 +64,7 @@ class Format(BaseModel):
 class Texts(Asked):
     """What both kinds of request have. None is the same as leaving a field out.
 
-    regex, grammar (Lark's notation): not OpenAI's; what a text keeps to.
+    regex, grammar (Lark's notation), thinking_budget (ids of a thought at most): not OpenAI's.
     """
 
     model: str
@@ -82,6 +82,7 @@ class Texts(Asked):
     response_format: Format | None = None
     regex: str | None = None
     grammar: str | None = None
+    thinking_budget: int | None = Field(None, ge=0)
 
     def order(self, prompts: list[Prompt], tokens: int, **more: Any) -> Order:
         """Check what the fields' types cannot say. Raises `Refusal`."""
@@ -95,8 +96,9 @@ class Texts(Asked):
             raise Refusal(
                 f"{len(prompts)} prompts times n = {drawn}: ask for 1 to {MOST} texts at a time", param="prompt"
             )
-        names = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias", "regex", "grammar")
-        knobs = {name: value for name in names if (value := getattr(self, name)) is not None}
+        names = ("temperature", "top_p", "presence_penalty", "frequency_penalty", "logit_bias")
+        ours = ("regex", "grammar", "thinking_budget")
+        knobs = {name: value for name in (*names, *ours) if (value := getattr(self, name)) is not None}
         form = self.response_format
         if form is not None and form.type != "text":
             if form.type == "json_schema" and form.json_schema is None:

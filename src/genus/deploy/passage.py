@@ -19,6 +19,7 @@ from genus.deploy.chorus import Chorus
 from genus.deploy.constraints import KINDS, Constraint
 from genus.errors import UsageError
 from genus.samplers.drawing import Row, Said
+from genus.samplers.thinking import Thinking
 from genus.samplers.tokens import Tokens
 
 #: What decoders put for bytes that are no whole character.
@@ -26,8 +27,8 @@ UNFINISHED = "\ufffd"
 Finish = Literal["stop", "length"]
 #: A text to go on from, ids to go on from (a conversation), or nothing.
 Prompt = str | Sequence[int] | None
-#: Knobs that are not a sampler's: where a text ends, what it keeps to, what is noted of it.
-OURS = ("stop", "likeliest", *KINDS)
+#: Knobs that are not a sampler's: where a text ends, what it keeps to, how long it may think, what is noted of it.
+OURS = ("stop", "likeliest", "thinking_budget", *KINDS)
 CONTEXT = 4  # ids before the drawn ones that are decoded with them, since how an id reads may depend on them
 
 
@@ -93,10 +94,13 @@ def grow(
     if not isinstance(draw, Tokens):
         raise UsageError(f"{draw.kind} draws no text from its beginning on, so it cannot be watched as it grows")
     rows, _ = draw.rows(model.space, noise, known)
-    constraint = _constraint(model.codec, knobs)
+    constraint, budget = _constraint(model.codec, knobs), knobs.get("thinking_budget")
+    thinking = None if budget is None else Thinking(model.codec, budget)
     for row in rows:
         row.likeliest = knobs.get("likeliest")
         row.rule = constraint.rule() if constraint is not None else None
+        if thinking is not None:
+            row.rule = thinking.rule(row.past[0].tolist(), row.rule)
     growing = [_Growing(model.codec, row, index, stops) for row, index in zip(rows, indices, strict=True)]
     song = (chorus or Chorus()).sing(predict, model.space, rows, cond)
     try:

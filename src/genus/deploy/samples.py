@@ -122,10 +122,10 @@ def generate(
 
     out: a folder (files are called RUN-SEED-INDEX.suffix, and never replace one with another content), or with n = 1
     a file of the medium's suffix (which is replaced). None: text goes to the caller alone, all else to the run's
-    `samples/`. knobs: the sampler's own, and for texts `stop`, `schema`, `regex`, `grammar`. start: what to start from.
-    progress: told (done, n) after each piece. draft: a smaller run that guesses, which changes no sample. best_of: draw
-    so many texts, and keep the n that the model finds likeliest, by log p an id. Raises `UsageError` for an `n`, a
-    prompt, a knob or a file that will not do.
+    `samples/`. knobs: the sampler's own, and for texts `stop`, `schema`, `regex`, `grammar`, `thinking_budget`.
+    start: what to start from. progress: told (done, n) after each piece. draft: a smaller run that guesses, which
+    changes no sample. best_of: draw so many texts, and keep the n that the model finds likeliest, by log p an id.
+    Raises `UsageError` for an `n`, a prompt, a knob or a file that will not do.
     """
     if n < 1:
         raise UsageError(f"n = {n}: ask for at least one sample")

@@ -138,6 +138,9 @@ def _content(run: Run) -> Content:
             f"run {run.name!r} is of {kinds}, which other programs do not know; runs of networks.decoder can be "
             "exported: imported ones, and those of recipes with that network"
         )
+    if net.config.bits is not None:
+        made = (run.data.get("compressed") or {}).get("of", "that it was made of")
+        raise UsageError(f"run {run.name!r} has weights of {net.config.bits} bits already; export the run {made}")
     if not isinstance(getattr(model.codec, "definition", None), str):
         raise UsageError(
             f"run {run.name!r} reads {run.phase.codec.kind}, which no tokenizer.json says; runs of codecs.bpe and "
@@ -169,7 +172,7 @@ def _folder(content: Content, kind: str, folder: Path) -> list[str]:
         if size + x.nbytes > SHARD and shards[-1]:
             shards.append({})
             size = 0
-        shards[-1][piece.name] = x.clone() if x.is_set_to(content.net.embed.weight) else x
+        shards[-1][piece.name] = x.clone() if x.is_set_to(content.net.get_parameter("embed.weight")) else x
         size, total = size + x.nbytes, total + x.nbytes
     several = len(shards) > 1
     where: dict[str, str] = {}

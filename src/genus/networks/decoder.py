@@ -122,7 +122,8 @@ class DecoderConfig(NetworkConfig):
     the pairs (i, i + head / 2) by waves from 2 pi to 2 pi x theta; or a learned vector for each of `context` cells.
     gate: SwiGLU, or GELU by its tanh formula. biases: of queries, keys and values (qkv), of attention's output (out),
     of the feed-forward. qk_norm: RMSNorm of queries and keys, of each head or of all heads together. tied: the
-    embedding is the output matrix too. begin, apart: see the module.
+    embedding is the output matrix too. begin, apart: see the module. bits: of the weights of layers, where they were
+    compressed (`deploy.compression`; tables of ids then have 8); None: float32. Weights of few bits are not trained.
     """
 
     kind: Literal["networks.decoder"] = "networks.decoder"
@@ -145,6 +146,7 @@ class DecoderConfig(NetworkConfig):
     tied: bool = True
     begin: int | None = Field(None, ge=0)
     apart: bool = False
+    bits: Literal[4, 8] | None = None
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -194,23 +196,28 @@ class Decoder(Network):
             raise UsageError(f"{config.kind}: begin = {begin}, but the vocabulary has {space.vocab} ids")
         self.config, self.space, self.begin = config, space, begin
         width = config.width
-        self.embed = nn.Embedding(space.vocab, width)
-        nn.init.normal_(self.embed.weight, std=0.02)
+        self.embed: nn.Embedding | PackedLinear
+        if config.bits is not None and width % GROUP == 0:
+            self.embed = PackedLinear(width, space.vocab, 8)
+        else:
+            self.embed = nn.Embedding(space.vocab, width)
+            nn.init.normal_(self.embed.weight, std=0.02)
         self.places = nn.Embedding(config.context, width) if config.places == "learned" else None
         if self.places is not None:
             nn.init.normal_(self.places.weight, std=0.02)
         self.blocks = nn.ModuleList(Layer(config) for _ in range(config.depth))
         self.norm = normed(config, width)
-        self.layers: PackedLayers | None = None
+        self.layers = None if config.bits is None else at_once(config, self.blocks, config.bits)
         self.leave: nn.Linear | PackedLinear | None = None
         if not config.tied:
-            self.leave = nn.Linear(width, space.vocab, bias=False)
-            nn.init.normal_(self.leave.weight, std=0.02)
+            self.leave = linear(config, width, space.vocab, 8, bias=False)
+            if isinstance(self.leave, nn.Linear):
+                nn.init.normal_(self.leave.weight, std=0.02)
 
     def forward(self, x: Tensor, t: Tensor | None = None, cond: Cond = Cond(), state: State | None = None) -> Tensor:
         """See `Network`. Without a state, or with a fresh one, x begins with the begin mark."""
         memory = state if isinstance(state, Memory) else None
-        ids, vocab = x[:, 0], self.embed.num_embeddings
+        ids, vocab = x[:, 0], self.space.vocab
         wanted = ids.shape[1] if memory is None or memory.wanted is None else memory.wanted
         if not (self.config.apart and (memory is None or not any(memory.fed))):
             h = self.read(torch.where(ids == vocab, self.begin, ids), memory)
@@ -235,33 +242,20 @@ class Decoder(Network):
     def start(self, batch: int, cells: int) -> State | None:
         """Room for `cells` cells."""
         c = self.config
-        return Memory(batch, cells, c.depth, c.kv_heads, c.head, self.embed.weight.dtype, mute=int(c.apart))
+        return Memory(batch, cells, c.depth, c.kv_heads, c.head, weight(self.norm).dtype, mute=int(c.apart))
 
     def read(self, ids: Tensor, memory: Memory | None = None, starts: Tensor | None = None) -> Tensor:
         """Ids [B, n], all below `vocab`, to vectors [B, n, width] behind the last norm.
 
         memory: of the ids before them. starts: see `Several`. Raises `UsageError` beyond the learned places.
         """
-        seen: int | Tensor = 0 if memory is None else memory.seen
         n = ids.shape[1]
-        h: Tensor = self.embed(ids)
-        table = parted = None
-        where = places((n,), seen, n)
+        where, parted = places((n,), 0 if memory is None else memory.seen, n), None
         if starts is not None:
             mute = int(self.config.apart)
             where = (where[:, 0] - begun(starts) - mute).clamp(min=0)[..., None]
-            parted = walls(starts, True, h.dtype, bool(mute))
-        if self.places is not None:
-            last = n + int(torch.as_tensor(seen).max())
-            if last > self.config.context:
-                raise UsageError(
-                    f"{last} cells, but this network learned {self.config.context} places; give it fewer at a time"
-                )
-            h = h + self.places(where[..., 0])
-        else:
-            table = waves(where.float() * speeds(self.config))
-            strength = 1.0 if self.config.stretch is None else self.config.stretch.strength
-            table = (table[0] * strength).to(h.dtype), (table[1] * strength).to(h.dtype)
+            parted = walls(starts, True, weight(self.norm).dtype, bool(mute))
+        h, table = self.first(ids, where)
         if self.layers is not None and memory is not None and table is not None:
             h = self.layers(h, table, memory)
         else:
@@ -270,30 +264,71 @@ class Decoder(Network):
         y: Tensor = self.norm(h)
         return y
 
+    def first(self, ids: Tensor, where: Tensor) -> tuple[Tensor, Table | None]:
+        """Ids [B, n] at places [n, 1] or [B, n, 1] as the first layer reads them; their rotary tables if it has any."""
+        h: Tensor = self.embed.rows(ids) if isinstance(self.embed, PackedLinear) else self.embed(ids)
+        if self.places is None:
+            strength = 1.0 if self.config.stretch is None else self.config.stretch.strength
+            cos, sin = waves(where.float() * speeds(self.config))
+            return h, ((cos * strength).to(h.dtype), (sin * strength).to(h.dtype))
+        last = 1 + int(where.max())
+        if last > self.config.context:
+            raise UsageError(
+                f"{last} cells, but this network learned {self.config.context} places; give it fewer at a time"
+            )
+        return h + self.places(where[..., 0]), None
+
     def logits(self, h: Tensor) -> Tensor:
         """Vectors [..., width] to logits [..., vocab], float32."""
-        if isinstance(self.leave, PackedLinear):
-            said: Tensor = self.leave(h)
+        leave = self.embed if self.leave is None else self.leave
+        if isinstance(leave, PackedLinear):
+            said: Tensor = leave(h)
             return said
-        return F.linear(h, self.embed.weight if self.leave is None else self.leave.weight).float()
+        return F.linear(h, leave.weight).float()
 
     def packed(self, bits: int) -> Decoder:
-        """See `Network`. Experts are left as they are."""
+        """See `Network`. Experts are left as they are, and so are weights that were compressed already."""
+        if self.config.bits is not None:
+            if bits != self.config.bits:
+                raise UsageError(f"these weights have {self.config.bits} bits already; leave the precision out")
+            return self
         made = copy.copy(self)
         made._modules = dict(self._modules)
-        if not isinstance(self.leave, PackedLinear):
-            made.leave = PackedLinear(self.embed if self.leave is None else self.leave, 8)
+        leave = self.embed if self.leave is None else self.leave
+        if not isinstance(leave, PackedLinear) and self.config.width % GROUP == 0:
+            made.leave = PackedLinear.of(leave, 8)
         made.blocks = copy.deepcopy(self.blocks).requires_grad_(False)
         for block in made.blocks:
             for name, part in list(block.named_children()):
                 if isinstance(part, nn.Linear) and part.in_features % GROUP == 0:
-                    setattr(block, name, PackedLinear(part, bits))
-        c = self.config
-        plain = c.norm == "rms" and c.places == "rotary" and c.gate == "swiglu" and not c.biases
-        fits = not any(size % GROUP for size in (c.width, c.hidden, c.heads * c.head))
-        if kernel() is not None and plain and fits and c.mixture is None and c.qk_norm == "none":
-            made.layers = PackedLayers(c, made.blocks, bits)
+                    setattr(block, name, PackedLinear.of(part, bits))
+        made.layers = at_once(self.config, made.blocks, bits)
         return made
+
+
+def at_once(config: DecoderConfig, blocks: nn.ModuleList, bits: int) -> PackedLayers | None:
+    """Packed layers in one call, where there is one for layers of this kind."""
+    c = config
+    plain = c.norm == "rms" and c.places == "rotary" and c.gate == "swiglu" and not c.biases
+    fits = not any(size % GROUP for size in (c.width, c.hidden, c.heads * c.head))
+    there = not any(p.is_meta for p in blocks.parameters())
+    if kernel() is None or not (plain and fits and there) or c.mixture is not None or c.qk_norm != "none":
+        return None
+    return PackedLayers(c, blocks, bits)
+
+
+def linear(config: DecoderConfig, inputs: int, outputs: int, bits: int | None, bias: bool) -> nn.Linear | PackedLinear:
+    """A linear map, of few bits if the weights are compressed and its rows fit."""
+    if config.bits is not None and bits is not None and inputs % GROUP == 0:
+        return PackedLinear(inputs, outputs, bits, bias)
+    return nn.Linear(inputs, outputs, bias=bias)
+
+
+def weight(norm: nn.Module) -> Tensor:
+    """Of a norm."""
+    found = norm.weight
+    assert isinstance(found, Tensor)
+    return found
 
 
 @final
@@ -309,8 +344,9 @@ class Layer(nn.Module):
         self.head, self.heads, self.kv_heads, self.swiglu = head, heads, kv_heads, config.gate == "swiglu"
         self.each = config.qk_norm == "head"
         self.before = normed(config, width)
-        self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * head, bias="qkv" in config.biases)
-        self.out = nn.Linear(heads * head, width, bias="out" in config.biases)
+        bits, biases = config.bits, config.biases
+        self.qkv = linear(config, width, (heads + 2 * kv_heads) * head, bits, bias="qkv" in biases)
+        self.out = linear(config, heads * head, width, bits, bias="out" in biases)
         self.q_norm = self.k_norm = None
         if config.qk_norm != "none":
             self.q_norm = nn.RMSNorm(head if self.each else heads * head, eps=config.eps)
@@ -322,17 +358,17 @@ class Layer(nn.Module):
             sizes = (width, m.hidden, m.number, m.chosen, m.even, m.shared)
             self.experts = Experts(*sizes, m.balance, m.z, m.capacity)
         else:
-            self.up = nn.Linear(width, config.hidden * (2 if self.swiglu else 1), bias="ffn" in config.biases)
-            self.down = nn.Linear(config.hidden, width, bias="ffn" in config.biases)
-        for linear in (self.qkv, self.up):
-            if linear is not None:
-                nn.init.normal_(linear.weight, std=0.6 / math.sqrt(width))
-        for linear in (self.out, self.down):
-            if linear is not None:
-                nn.init.zeros_(linear.weight)
-        for linear in (self.qkv, self.out, self.up, self.down):
-            if linear is not None and linear.bias is not None:
-                nn.init.zeros_(linear.bias)
+            self.up = linear(config, width, config.hidden * (2 if self.swiglu else 1), bits, bias="ffn" in biases)
+            self.down = linear(config, config.hidden, width, bits, bias="ffn" in biases)
+        for part in (self.qkv, self.up):
+            if isinstance(part, nn.Linear):
+                nn.init.normal_(part.weight, std=0.6 / math.sqrt(width))
+        for part in (self.out, self.down):
+            if isinstance(part, nn.Linear):
+                nn.init.zeros_(part.weight)
+        for part in (self.qkv, self.out, self.up, self.down):
+            if part is not None and part.bias is not None:
+                nn.init.zeros_(part.bias)
 
     def forward(
         self, x: Tensor, table: Table | None, memory: Memory | None, layer: int, parted: Tensor | None = None

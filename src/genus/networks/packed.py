@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genus.errors import UsageError
 from genus.networks.attention import Memory, Table
 
 GROUP, ROWS = 32, 16
@@ -71,26 +72,51 @@ def rounded(w: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
 
 @final
 class PackedLinear(nn.Module):
-    """x [.., K] -> [.., N], as `nn.Linear` with its weights rounded. K is a multiple of 32."""
+    """x [.., K] -> [.., N], as `nn.Linear` with its weights in 4 or 8 bits, a buffer `w` as `packed.cpp` reads it.
 
-    def __init__(self, linear: nn.Linear | nn.Embedding, bits: int) -> None:
+    K is a multiple of 32. Not trained: raises `UsageError` where a gradient is wanted.
+    """
+
+    def __init__(self, inputs: int, outputs: int, bits: int, bias: bool = False) -> None:
         super().__init__()
-        w = linear.weight.detach()
-        self.outputs, self.inputs = w.shape
-        self.bits = bits
-        self.bias = linear.bias if isinstance(linear, nn.Linear) else None
-        q, d, m = rounded(w, bits)
-        if kernel() is None:
-            said = d.float()[..., None] * q.view(len(q), -1, GROUP).float() + m.float()[..., None]
-            self.register_buffer("w", said.flatten(1), persistent=False)
-        else:
-            self.register_buffer("w", laid(q, d, m, bits), persistent=False)
+        self.inputs, self.outputs, self.bits = inputs, outputs, bits
+        blocks, size = -(-outputs // ROWS), 64 * bits + 4 * ROWS
+        self.register_buffer("w", torch.zeros(blocks, inputs // GROUP, size, dtype=torch.uint8))
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self.plain: Tensor | None = None  # the weights as numbers, where no kernel reads `w`
+
+    @staticmethod
+    def of(linear: nn.Linear | nn.Embedding, bits: int) -> PackedLinear:
+        """Its weights, each rounded to the nearest."""
+        outputs, inputs = linear.weight.shape
+        made = PackedLinear(inputs, outputs, bits)
+        made.bias = linear.bias if isinstance(linear, nn.Linear) else None
+        made.fill(*rounded(linear.weight.detach(), bits))
+        return made.eval()
+
+    def fill(self, q: Tensor, d: Tensor, m: Tensor) -> None:
+        """Take these weights: q uint8 [N, K], and d, m float16 [N, K / 32]."""
+        self.get_buffer("w").copy_(laid(q, d, m, self.bits))
+
+    def numbers(self) -> Tensor:
+        """The weights as they are, float32 [N, K]."""
+        return spread(self.get_buffer("w"), self.bits).transpose(1, 2).flatten(2).flatten(0, 1)[: self.outputs]
+
+    def rows(self, ids: Tensor) -> Tensor:
+        """Rows of the weights, float32 [.., K]: it is an embedding as well."""
+        flat = ids.flatten()
+        found = spread(self.get_buffer("w")[flat // ROWS], self.bits)  # [n, K / 32, ROWS, 32]
+        return found[torch.arange(len(flat)), :, flat % ROWS].flatten(1).view(*ids.shape, self.inputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Float32."""
+        if self.training and torch.is_grad_enabled():
+            raise UsageError("weights of few bits are not trained; start from the run that was compressed")
         w, found = self.get_buffer("w"), kernel()
         if found is None:
-            return F.linear(x.float(), w, self.bias)
+            if self.plain is None:
+                self.plain = self.numbers()
+            return F.linear(x.float(), self.plain, self.bias)
         flat = x.float().reshape(-1, self.inputs).contiguous()
         y = torch.empty(len(flat), self.outputs)
         sizes = (len(flat), self.outputs, self.inputs)
@@ -109,6 +135,16 @@ def laid(q: Tensor, d: Tensor, m: Tensor, bits: int) -> Tensor:
         blocks = blocks[:, :, ::2] | blocks[:, :, 1::2] << 4
     scales = [x.view(-1, ROWS, k // GROUP).transpose(1, 2).contiguous().view(torch.uint8) for x in (d, m)]
     return torch.cat([blocks.flatten(2), *scales], -1).contiguous()
+
+
+def spread(w: Tensor, bits: int) -> Tensor:
+    """What `laid` put together, [blocks, K / 32, bytes], as numbers: float32 [blocks, K / 32, ROWS, 32]."""
+    q, d, m = w.split([64 * bits, 2 * ROWS, 2 * ROWS], -1)
+    if bits == 4:
+        q = torch.stack([part.unflatten(-1, (4, 64)) for part in (q & 15, q >> 4)], -2).flatten(-3)
+    turned = q.unflatten(-1, (8, ROWS, 4)).transpose(-3, -2).flatten(-2).float()
+    scale, least = (x.contiguous().view(torch.float16).float()[..., None] for x in (d, m))
+    return scale * turned + least
 
 
 def at(x: Tensor) -> ctypes.c_void_p:
@@ -139,6 +175,9 @@ class PackedLayers(nn.Module):
             rows[-1] += [getattr(parts, name).get_buffer("w") for name in ("qkv", "out", "up", "down")]
         self.held = [x for row in rows for x in row]
         self.layers = (_Layer * len(rows))(*(_Layer(*(x.data_ptr() for x in row)) for row in rows))
+
+    def __deepcopy__(self, memo: object) -> PackedLayers:
+        return self  # it holds where numbers lie that never change
 
     def forward(self, h: Tensor, table: Table, memory: Memory) -> Tensor:
         """h [B, n, width], the next n cells of each row -> [B, n, width]. The memory is written, not moved."""

@@ -32,6 +32,7 @@ class TransformerConfig(NetworkConfig):
     t. tied: the embedding is the output matrix too (token spaces). told: how a condition's tokens are heard: x asks
     them apart (cross), they stand before x under the same weights (prefix) or under their own (joint). near: a cell is
     told the ids of those before it that are so many places away at most, on every axis (causal, token spaces); 0: none.
+    least: blocks of even the smallest size of the dial.
     """
 
     kind: Literal["networks.transformer"] = "networks.transformer"
@@ -49,13 +50,14 @@ class TransformerConfig(NetworkConfig):
     told: Literal["cross", "prefix", "joint"] = "cross"
     near: int = Field(0, ge=0)
     dropout: float = Field(0.0, ge=0, lt=1)
+    least: int = Field(2, ge=1)
 
     def build(self, space: Space, roads: Roads = Roads()) -> Transformer:
         """See `NetworkConfig`. Raises `UsageError` for sizes that do not fit together."""
         return Transformer(self, space, roads)
 
     def sized(self, dial: int) -> Self:
-        """Width 32 x dial, depth dial / 2 (at least 2), about 6 x 1,024 x dial^3 weights in its blocks.
+        """Width 32 x dial, depth dial / 2 (at least `least`), about 6 x 1,024 x dial^3 weights in its blocks.
 
         Dial 2: 0.1 M, 4: 0.4 M, 6: 1.3 M, 8: 3.1 M, 10: 6.1 M, 12: 10.6 M, 16: 25 M, 20: 49 M, 25: 100 M. Wide rather
         than deep: on CPUs larger operators run nearer to the peak.
@@ -65,7 +67,7 @@ class TransformerConfig(NetworkConfig):
         width = 32 * dial
         head = self.head if width % self.head == 0 else 32
         kv_heads = self.kv_heads if self.kv_heads and (width // head) % self.kv_heads == 0 else None
-        return self.but(width=width, depth=max(2, (dial + 1) // 2), head=head, heads=None, kv_heads=kv_heads)
+        return self.but(width=width, depth=max(self.least, (dial + 1) // 2), head=head, heads=None, kv_heads=kv_heads)
 
 
 NEAR = 32  # channels in which a neighbour is told

@@ -14,6 +14,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from genus.data.source import SourceConfig
 from genus.errors import UsageError
 from genus.learned.codec import LearnedConfig
 from genus.parts import Part
@@ -88,11 +89,15 @@ def with_codec(recipe: Recipe, run: Path) -> Recipe:
 def with_start(recipe: Recipe, run: Path) -> Recipe:
     """The recipe's last phase alone, begun from the model of a run instead of an earlier phase's.
 
-    A recipe that would begin anew goes on from that model. Raises `UsageError` if the run has none.
+    A recipe that would begin anew goes on from that model; one that learns from a teacher begins anew and takes it as
+    that. Raises `UsageError` if the run has none.
     """
     if not (run / "config.json").is_file():
         raise UsageError(f"{run} has no trained model to go on from; name a run that has finished training")
     last = recipe.phases[-1]
+    teacher = last.source.teacher if isinstance(last.source, SourceConfig) else None
+    if teacher is not None and last.start is None:
+        return recipe.but(phases=(last.but(share=1.0),), given={teacher: str(run.absolute())})
     name = last.start or "before"
     return recipe.but(phases=(last.but(start=name, share=1.0),), given={name: str(run.absolute())})
 

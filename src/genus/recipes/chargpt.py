@@ -24,14 +24,13 @@ RECIPE = Recipe(
         Phase(
             name="pretrain",
             codec=CharactersConfig(),
-            nets={"net": TransformerConfig()},
+            nets={"net": TransformerConfig(least=4)},
             objective=Autoregression(),
             sampler=Tokens(tokens=500, temperature=0.8),
             source=PackedConfig(window=128),
             training=Training(rate=3e-3, muon_rate=0.02, batch=32, cooldown=0.6),
-            # Fitted to nine runs of 2 to 4 minutes on one core (0.2 to 1.3 M weights, 1.4 to 10 M characters), with
-            # data worth a third more than the fit says: where sizes are close, the smaller one was better; docs/log.md.
-            sizing=SizingConfig(floor=0.77, a=5.34, alpha=0.2, b=715.0, beta=0.5, batch=(16, 32)),
+            # Fitted to seven runs of 0.2 to 0.9 M weights in 3 to 6 blocks and of 0.7 to 3 M characters: docs/log.md.
+            sizing=SizingConfig(floor=0.579, a=888.0, alpha=0.7, b=67.8, beta=0.3, batch=(16, 32)),
         ),
     ),
     measures=(Likelihood(), Verbatim(), Samples()),

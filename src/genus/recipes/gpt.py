@@ -28,7 +28,7 @@ RECIPE = Recipe(
         Phase(
             name="pretrain",
             codec=BpeConfig(),
-            nets={"net": TransformerConfig()},
+            nets={"net": TransformerConfig(least=4)},
             objective=Autoregression(),
             sampler=Tokens(tokens=200, temperature=0.8, top_p=0.95),
             source=PackedConfig(window=256),

@@ -11,9 +11,8 @@ from abc import abstractmethod
 from collections.abc import Sequence
 
 from genus.core import Borrowing
-from genus.dialogue import Message
+from genus.dialogue import THOUGHT, Message
 
-THOUGHT = "</think>"  # ends what a model says to itself
 NUMBER = re.compile(r"[-+]?\d[\d,]*(?:\.\d+)?|[-+]?\.\d+")
 
 

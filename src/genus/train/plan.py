@@ -238,7 +238,7 @@ def _sized(
     tried: list[dict[str, Any]],
     watch: Watch,
 ) -> tuple[Phase, Speed]:
-    """The dial with the least predicted loss.
+    """The dial that the law takes.
 
     Climbs until two were worse in a row, or probing costs too much; then times the best and its neighbours again, as
     long as half of that lasts: where the law is flat, a moment in which the machine was busy would decide.
@@ -254,7 +254,7 @@ def _sized(
         seconds = 0.93 * max(1.0, left - clock.seconds)  # evaluations and checkpoints take their part
         known = zip(sizing.dials, undisturbed(speeds), strict=False)
         tried[:] = [_outlook(sizing, dial, speed, seconds, each, different) for dial, speed in known]
-        return min(range(len(tried)), key=lambda i: float(tried[i]["law"]))
+        return sizing.best([float(one["law"]) for one in tried])
 
     for dial in sizing.dials:
         before = clock.seconds

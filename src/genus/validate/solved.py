@@ -29,7 +29,9 @@ PASSED = "pass_at_1"
 
 @final
 class Solved(Measure):
-    """reward: judges. items: questions at most. attempts: at each. ks: of pass@k. tokens: of an answer at most."""
+    """reward: judges. items: questions at most. attempts: at each. ks: of pass@k. tokens: of an answer at most.
+    thinking: of its thought at most; None: as long as it likes.
+    """
 
     kind: Literal["validate.solved"] = "validate.solved"
     reward: Any_[Reward]
@@ -37,6 +39,7 @@ class Solved(Measure):
     attempts: int = Field(4, ge=1)
     ks: tuple[int, ...] = (1, 4)
     tokens: int = Field(128, ge=1)
+    thinking: int | None = Field(None, ge=0)
     shown: int = Field(4, ge=0)
 
     def __call__(self, subject: Subject) -> Result:
@@ -69,7 +72,9 @@ class Solved(Measure):
         said: list[str] = []
         worth = np.zeros((len(asked), self.attempts))
         for i in range(self.attempts):
-            drawn = answers(model, asked, self.tokens, i * len(asked), subject.seed, subject.batch, subject.watch)
+            drawn = answers(
+                model, asked, self.tokens, i * len(asked), subject.seed, subject.batch, subject.watch, self.thinking
+            )
             worth[:, i] = self.reward.all(asked, right, drawn)
             said = said or drawn
         return said, worth

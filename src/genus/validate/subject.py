@@ -22,6 +22,7 @@ from genus.data.source import SourceConfig
 from genus.dialogue import Message
 from genus.errors import UsageError
 from genus.run import Run, in_memory
+from genus.samplers.thinking import Thinking
 from genus.validate.features import WIDTH, Features, features, remembered
 from genus.watch import Silent, Watch
 
@@ -183,14 +184,19 @@ def answers(
     seed: int = 0,
     batch: int = 50,
     watch: Watch = QUIET,
+    thinking: int | None = None,
     **knobs: Any,
 ) -> list[str]:
-    """What any model answers to each conversation; the i-th is drawn as sample `first` + i of a seed."""
+    """What any model answers to each conversation; the i-th is drawn as sample `first` + i of a seed.
+
+    thinking: ids of a thought at most; None: as many as it likes.
+    """
     found: list[str] = []
+    ruled = None if thinking is None else Thinking(model.codec, thinking).rule
     for start in range(0, len(asked), batch):
         some = asked[start : start + batch]
         noise = Noise(seed).child("answers").of(range(first + start, first + start + len(some)))
-        found += model.said(*model.answers(noise, some, tokens, **knobs))
+        found += model.said(*model.answers(noise, some, tokens, ruled, **knobs))
         watch.tick(len(found), len(asked), "answers")
     return found
 

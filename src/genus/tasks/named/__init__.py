@@ -1,0 +1,1 @@
+"""One file a task: `TASK = ...`, declarative. A new task is a new file."""
