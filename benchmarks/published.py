@@ -33,11 +33,16 @@ SIZES = {"vocab_size": 40, "hidden_size": 16, "intermediate_size": 24, "num_hidd
 SIZES |= {"num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 32}
 STRETCH = {"rope_type": "llama3", "rope_theta": 500000.0, "factor": 8.0, "low_freq_factor": 1.0}
 STRETCH |= {"high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
+YARN = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 4.0, "original_max_position_embeddings": 512}
+YARN |= {"beta_fast": 16.0, "beta_slow": 2.0}
 SOME = {"num_experts_per_tok": 2}
 MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {**SIZES, "tie_word_embeddings": False}),
     "llama-biased": ("llama", {**SIZES, "attention_bias": True, "mlp_bias": True, "tie_word_embeddings": True}),
     "llama-stretched": ("llama", {**SIZES, "tie_word_embeddings": True, "rope_parameters": STRETCH}),
+    "llama-linear": ("llama", {**SIZES, "rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e4}}),
+    "qwen2-yarn": ("qwen2", {**SIZES, "hidden_size": 64, "rope_parameters": YARN}),
+    "qwen3-yarn": ("qwen3", {**SIZES, "head_dim": 32, "rope_parameters": {**YARN, "attention_factor": 1.3}}),
     "mistral": ("mistral", {**SIZES, "head_dim": 8, "sliding_window": None}),
     "qwen2": ("qwen2", {**SIZES, "tie_word_embeddings": True}),
     "qwen3": ("qwen3", {**SIZES, "head_dim": 8, "tie_word_embeddings": True}),

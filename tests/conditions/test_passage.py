@@ -1,18 +1,20 @@
 """A passage: padding moves nothing, order does, what is missing is nothing told, and a prompt is what is read."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from genus.codecs.bpe import BpeConfig
 from genus.conditions.passage import PassageConfig
-from genus.core import Cond, Noise, Roads, Space
+from genus.core import Cond, Known, Noise, Roads, Space
 from genus.data.spans import SpansConfig
 from genus.errors import UsageError
 from genus.networks.convolutional import ConvolutionalConfig
 from genus.networks.transformer import TransformerConfig
 from genus.objectives.autoregression import Autoregression
 from genus.recipe import Phase
-from genus.run import assemble
+from genus.run import assemble, in_memory
 
 SMALL = {"depth": 2, "width": 32, "head": 16}
 ENCODER = TransformerConfig(**SMALL, causal=False)
@@ -91,6 +93,27 @@ def test_a_prompt_is_what_the_encoder_reads():
     drawn = [model.generate(Noise(1, (0, 1)), f, tokens=9) for f in (fields, model.ask("a ball", 2)[0], {})]
     assert drawn[0] != drawn[1] != drawn[2] and all(isinstance(text, str) for row in drawn for text in row)
     assert model.generate(Noise(1, (1,)), model.ask("the cat", 1)[0], tokens=9) == drawn[0][1:]
+
+
+def test_a_long_text_is_scored_behind_what_came_before():
+    model, phase = whole()
+    cache = in_memory(model.codec, ["the cat sat on a mat and one red ball of wool"])
+    parts = list(phase.source.once(cache, model.codec, 1))
+    found = [model.log_prob(part, Noise(0)).nats for part in parts]
+    together = model.log_prob(next(phase.source.once(cache, model.codec, 8)), Noise(0)).nats
+    torch.testing.assert_close(torch.cat(found), together)
+    assert len(parts) > 1 and (found[0] < 0).all()
+    torch.testing.assert_close(model.log_prob(replace(parts[0], fields={}), Noise(0)).nats, found[0])
+    assert (model.log_prob(replace(parts[1], fields={}), Noise(0)).nats - found[1]).abs() > 0.1
+
+
+def test_a_rule_of_the_codec_forbids_sentinels():
+    model, _ = whole()
+    allowed = torch.zeros(280, dtype=torch.bool)
+    allowed[[5, 7]] = True
+    known = Known(torch.zeros(1, 1, 0), torch.zeros(1, 1, 0, dtype=torch.bool), (lambda drawn: allowed,))
+    *_, x = model.stream(Noise(0, (0,)), {}, known, tokens=9)
+    assert model.space.vocab > 280 and set(x.flatten().tolist()) == {5, 7}
 
 
 def test_cached_equals_uncached_behind_a_passage():

@@ -64,14 +64,14 @@ def test_cells_that_do_not_count_teach_nothing():
     assert nets["net"].embed.weight.grad[4].abs().sum() == 0  # what stands behind the mask is not even read
 
 
-def test_z_loss_is_added_and_not_logged():
+def test_z_loss_is_added_and_told_apart():
     nets = built(Space((6,), 1, 5))
     batch = Batch(torch.randint(0, 5, (3, 1, 6)))
     plain, _ = Autoregression().loss(nets, batch, {}, "main")
     heavy, metrics = Autoregression(z_loss=0.1).loss(nets, batch, {}, "main")
     z = nets["net"](behind(batch.x, 5)).logsumexp(-1)
     assert heavy.item() == pytest.approx(plain.item() + 0.1 * z.square().mean().item(), rel=1e-5)
-    assert metrics["loss"].item() == pytest.approx(plain.item(), rel=1e-5)
+    assert metrics["loss"].item() == metrics["nats"].item() == pytest.approx(plain.item(), rel=1e-5)
 
 
 def test_it_needs_a_vocabulary():

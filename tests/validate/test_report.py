@@ -62,6 +62,17 @@ def test_the_page_stands_alone_and_trusts_no_data(tales):
         assert part in page, part
 
 
+def test_what_training_logged_besides_stands_in_both(tales):
+    """Of the last phase, the mean over the end of it; no loss, rate or clock."""
+    row = {"phase": "pretrain", "seconds": 1.0, "split": "train", "loss": 2.0, "norm": 1.0, "rate": 0.1}
+    rows = [{**row, "step": i, "dropped": 0.5 if i < 18 else 0.25, "strange <b>": 1.0} for i in range(20)]
+    rows = [{**rows[0], "phase": "earlier", "other": 1.0}, *rows, {**row, "step": 20, "split": "val"}]
+    tales.metrics = lambda: rows
+    assert validate(tales).json()["training"] == {"dropped": 0.25, "strange <b>": 1.0}
+    page = (tales.path / "report.html").read_text()
+    assert "share of questions dropped in training" in page and "strange &lt;b&gt;" in page
+
+
 def test_pictures_end_in_one_page_too(tmp_path):
     splits = {"train": [drawing(i) for i in range(60)], "test": [drawing(900 + i) for i in range(30)]}
     measures = (Likelihood(), Fidelity(), Nearest(shown=1), Samples(pictures=20))

@@ -180,9 +180,9 @@ class Model:
                     f"(given: {prompt!r}); leave it out"
                 )
             return {self.prompt: [prompt] * batch}, None
-        x = self._begun(prompt)
-        assert x is not None
-        x = x[None].expand(batch, *x.shape)
+        begun = self._begun(prompt)
+        assert begun is not None
+        x = begun.expand(batch, *begun.shape)
         return {}, (Known(x, torch.ones_like(x, dtype=torch.bool)) if x.shape[2] else None)
 
     def plain(self, prompt: str | None, batch: int) -> dict[str, list[Any]]:

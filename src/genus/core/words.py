@@ -94,7 +94,10 @@ class Roads:
 
 
 class Rule(Protocol):
-    """What one sample of a stream may hold: ids drawn so far -> bool [vocab], those that may follow; never none."""
+    """What one sample of a stream may hold: ids drawn so far -> bool [vocab], those that may follow; never none.
+
+    Ids of the space beyond those that it tells of (sentinels behind a codec's) may not.
+    """
 
     def __call__(self, drawn: Sequence[int]) -> Tensor: ...
 

@@ -131,12 +131,15 @@ def corrupted(x: Cells, out: int, spans: int, first: int, draw: np.random.Genera
     A piece begins with cells that stay and ends with a span, so that every way to lay them is one of two partitions.
     """
     kept, gone = parted(len(x) - out, spans, draw), parted(out, spans, draw)
-    told, said, at = [], [], 0
+    marks = np.arange(first, first + spans + 1)
+    told: list[Cells] = []
+    said: list[Cells] = []
+    at = 0
     for i, (stay, go) in enumerate(zip(kept.tolist(), gone.tolist(), strict=True)):
-        told += [x[at : at + stay], [first + i]]
-        said += [[first + i], x[at + stay : at + stay + go]]
+        told += [x[at : at + stay], marks[i : i + 1]]
+        said += [marks[i : i + 1], x[at + stay : at + stay + go]]
         at += stay + go
-    return np.concatenate(told), np.concatenate([*said, [first + spans]])
+    return np.concatenate(told), np.concatenate([*said, marks[spans:]])
 
 
 def batched(pairs: Iterable[Pair], codec: Codec, batch: int) -> Iterator[Batch]:

@@ -6,13 +6,14 @@ other outputs without a word. Knows no tensor and no tokenizer.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
 
 from genus.errors import UsageError
-from genus.networks.decoder import DecoderConfig, Mixture, Stretch, speeds
+from genus.networks.decoder import DecoderConfig, Evenly, Mixture, Stretch, Yarn, speeds
 
 #: model_type -> the class that other libraries build.
 HF = {
@@ -106,7 +107,20 @@ def _int(said: Said, name: str) -> int:
     return value
 
 
-def _rope(said: Said, usual: float) -> tuple[float, Stretch | None]:
+def _yarn(rope: Said, said: Said) -> Yarn:
+    if rope.get("truncate", True) is not True:
+        raise UsageError("config.json stretches positions by yarn with truncate = false, which is not read")
+    trained = rope.get("original_max_position_embeddings") or _int(said, "max_position_embeddings")
+    factor = rope.get("factor") or _int(said, "max_position_embeddings") / trained
+    sharp, scales = rope.get("attention_factor"), (rope.get("mscale"), rope.get("mscale_all_dim"))
+    if sharp is None and all(scales):
+        one, all_ = (0.1 * float(scale or 0) * math.log(factor) + 1 for scale in scales)
+        sharp = one / all_
+    fast, slow = rope.get("beta_fast") or 32.0, rope.get("beta_slow") or 1.0
+    return Yarn(factor=factor, trained=trained, fast=fast, slow=slow, sharpness=sharp)
+
+
+def _rope(said: Said, usual: float) -> tuple[float, Stretch | Evenly | Yarn | None]:
     """theta and what stretches it, of either way to write them."""
     rope = said.get("rope_parameters") or said.get("rope_scaling") or {}
     theta = rope.get("rope_theta") or said.get("rope_theta") or usual
@@ -115,8 +129,12 @@ def _rope(said: Said, usual: float) -> tuple[float, Stretch | None]:
         raise UsageError("config.json turns a part of each head alone (partial_rotary_factor), which is not read")
     if kind == "default":
         return float(theta), None
+    if kind == "linear":
+        return float(theta), Evenly(factor=rope["factor"])
+    if kind == "yarn":
+        return float(theta), _yarn(rope, said)
     if kind != "llama3":
-        raise UsageError(f"config.json stretches positions by {kind!r}; read are: default, llama3")
+        raise UsageError(f"config.json stretches positions by {kind!r}; read are: default, linear, llama3, yarn")
     stretch = Stretch(
         factor=rope["factor"],
         low=rope["low_freq_factor"],
@@ -245,8 +263,14 @@ def to_hf(config: DecoderConfig, kind: str, vocab: int) -> dict[str, Any]:
             "activation_function": "gelu_new",
         }
     rope: dict[str, Any] = {"rope_type": "default", "rope_theta": config.theta}
-    if config.stretch is not None:
-        s = config.stretch
+    s = config.stretch
+    if isinstance(s, Evenly):
+        rope |= {"rope_type": "linear", "factor": s.factor}
+    if isinstance(s, Yarn):
+        rope |= {"rope_type": "yarn", "factor": s.factor, "beta_fast": s.fast, "beta_slow": s.slow}
+        rope |= {"original_max_position_embeddings": s.trained}
+        rope |= {} if s.sharpness is None else {"attention_factor": s.sharpness}
+    if isinstance(s, Stretch):
         rope |= {"rope_type": "llama3", "factor": s.factor, "low_freq_factor": s.low, "high_freq_factor": s.high}
         rope |= {"original_max_position_embeddings": s.trained}
     said = head | {
@@ -308,8 +332,22 @@ def from_gguf(values: Said, tensors: Mapping[str, tuple[int, ...]]) -> tuple[str
     layer = arch == "gpt2"
     if told("rope.dimension_count", head) != head:
         raise UsageError(f"this GGUF turns a part of each head alone ({arch}.rope.dimension_count), which is not read")
-    if values.get(f"{arch}.rope.scaling.type", "none") != "none":
-        raise UsageError(f"this GGUF stretches positions by {values[f'{arch}.rope.scaling.type']!r}, which is not read")
+    stretch: Evenly | Yarn | None = None
+    way = values.get(f"{arch}.rope.scaling.type", "none")
+    if way == "linear":
+        stretch = Evenly(factor=told("rope.scaling.factor"))
+    elif way == "yarn":
+        # What is written is a factor of the usual strength.
+        yarn = Yarn(
+            factor=told("rope.scaling.factor"),
+            trained=told("rope.scaling.original_context_length"),
+            fast=told("rope.scaling.yarn_beta_fast", 32.0),
+            slow=told("rope.scaling.yarn_beta_slow", 1.0),
+        )
+        sharper = float(f"{told('rope.scaling.attn_factor', 1.0):.7g}")
+        stretch = yarn if sharper == 1 else yarn.but(sharpness=sharper * yarn.usual)
+    elif way != "none":
+        raise UsageError(f"this GGUF stretches positions by {way!r}, which is not read")
     context = told("context_length")
     number = values.get(f"{arch}.expert_count") or 0
     mixture = None
@@ -347,6 +385,7 @@ def from_gguf(values: Said, tensors: Mapping[str, tuple[int, ...]]) -> tuple[str
         eps=float(f"{eps:.6g}"),  # as it was written before it became 32 bits
         places="learned" if layer else "rotary",
         theta=float(f"{told('rope.freq_base', 10000.0):.7g}"),
+        stretch=stretch,
         context=context,
         gate="gelu" if layer else "swiglu",
         biases=tuple(name for name, some in biases if some & tensors.keys()),
@@ -374,6 +413,13 @@ def to_gguf(config: DecoderConfig, kind: str, vocab: int) -> dict[str, Any]:
         said |= {"attention.layer_norm_rms_epsilon": config.eps, "rope.freq_base": config.theta}
         said |= {"rope.dimension_count": config.head}
         said |= {"attention.key_length": config.head, "attention.value_length": config.head}
+    s = config.stretch
+    if isinstance(s, Evenly):
+        said |= {"rope.scaling.type": "linear", "rope.scaling.factor": s.factor}
+    if isinstance(s, Yarn):
+        said |= {"rope.scaling.type": "yarn", "rope.scaling.factor": s.factor}
+        said |= {"rope.scaling.original_context_length": s.trained, "rope.scaling.attn_factor": s.strength / s.usual}
+        said |= {"rope.scaling.yarn_beta_fast": s.fast, "rope.scaling.yarn_beta_slow": s.slow}
     if config.mixture is not None:
         m = config.mixture
         said |= {"expert_count": m.number, "expert_used_count": m.chosen, "expert_weights_norm": m.even}

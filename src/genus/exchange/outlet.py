@@ -30,7 +30,7 @@ from genus.exchange import configs, gguf, layout, vocabulary
 from genus.exchange.packing import FORMATS, Floats, Format
 from genus.exchange.parity import Parity, compared
 from genus.exchange.source import INDEX, SINGLE, opened
-from genus.networks.decoder import Decoder, DecoderConfig
+from genus.networks.decoder import Decoder, DecoderConfig, Stretch
 from genus.run import Run
 from genus.samplers.tokens import Tokens
 
@@ -244,7 +244,7 @@ def _file(content: Content, kind: str, path: Path) -> list[str]:
         for weight in layout.weights(content.config, content.vocab, names)
         for piece in weight.pieces
     ]
-    stretch = content.config.stretch is not None
+    stretch = isinstance(content.config.stretch, Stretch)
     if stretch:
         heads.append(("rope_freqs.weight", (content.config.head // 2,), FORMATS["f32"]))
 

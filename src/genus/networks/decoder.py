@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import Literal, Self, final
+from typing import Annotated, ClassVar, Literal, Self, final
 
 import torch
 import torch.nn.functional as F
@@ -43,11 +43,59 @@ class Stretch(Part):
     high: float = Field(4.0, gt=0)
     trained: int = Field(8192, ge=1)
 
+    strength: ClassVar[float] = 1.0
+
     def of(self, speed: Tensor) -> Tensor:
         """Angles a place, stretched."""
         fits = self.trained * speed / (2 * math.pi)
         kept = ((fits - self.low) / (self.high - self.low)).clamp(0, 1)
         return speed / self.factor * (1 - kept) + speed * kept
+
+
+class Evenly(Part):
+    """All waves become `factor` times as long (Chen et al. 2023, arXiv 2306.15595)."""
+
+    kind: Literal["networks.decoder.evenly"] = "networks.decoder.evenly"
+    factor: float = Field(ge=1)
+    strength: ClassVar[float] = 1.0
+
+    def of(self, speed: Tensor) -> Tensor:
+        """Angles a place, stretched."""
+        return speed / self.factor
+
+
+class Yarn(Part):
+    """How rotary positions reach beyond the `trained` ones by YaRN (Peng et al. 2023, arXiv 2309.00071).
+
+    The wave that fits into the trained length `fast` times, and shorter ones, stay; the one that fits `slow` times, and
+    longer ones, become `factor` times as long; between them the change is even from wave to wave. sharpness: what the
+    tables are multiplied by, so that attention to more cells is as sharp; None: 0.1 log(factor) + 1.
+    """
+
+    kind: Literal["networks.decoder.yarn"] = "networks.decoder.yarn"
+    factor: float = Field(ge=1)
+    trained: int = Field(ge=1)
+    fast: float = Field(32.0, gt=0)
+    slow: float = Field(1.0, gt=0)
+    sharpness: float | None = Field(None, gt=0)
+
+    @property
+    def usual(self) -> float:
+        """The paper's strength."""
+        return 0.1 * math.log(self.factor) + 1
+
+    @property
+    def strength(self) -> float:
+        """What cosine and sine are multiplied by."""
+        return self.usual if self.sharpness is None else self.sharpness
+
+    def of(self, speed: Tensor) -> Tensor:
+        """Angles a place, stretched. Waves are a geometric sequence, so the one that fits n times has a number."""
+        ratio = float(speed[0].log() - speed[-1].log()) / (len(speed) - 1)
+        first, last = (math.log(self.trained / (2 * math.pi * n)) / ratio for n in (self.fast, self.slow))
+        first, last = max(math.floor(first), 0), min(math.ceil(last), 2 * len(speed) - 1)
+        longer = ((torch.arange(len(speed)) - first) / max(last - first, 0.001)).clamp(0, 1)
+        return speed / self.factor * longer + speed * (1 - longer)
 
 
 class Mixture(Part):
@@ -90,7 +138,7 @@ class DecoderConfig(NetworkConfig):
     eps: float = Field(1e-5, gt=0)
     places: Literal["rotary", "learned"] = "rotary"
     theta: float = Field(10_000.0, gt=0)
-    stretch: Stretch | None = None
+    stretch: Annotated[Stretch | Evenly | Yarn, Field(discriminator="kind")] | None = None
     context: int = Field(2048, ge=1)
     gate: Literal["swiglu", "gelu"] = "swiglu"
     biases: tuple[Literal["qkv", "out", "ffn"], ...] = ()
@@ -220,7 +268,9 @@ class Decoder(Network):
         """Ids [B, n] at places [n, 1] or [B, n, 1] as the first layer reads them; their rotary tables if it has any."""
         h: Tensor = self.embed.rows(ids) if isinstance(self.embed, PackedLinear) else self.embed(ids)
         if self.places is None:
-            return h, waves(where.float() * speeds(self.config), h.dtype)
+            strength = 1.0 if self.config.stretch is None else self.config.stretch.strength
+            cos, sin = waves(where.float() * speeds(self.config))
+            return h, ((cos * strength).to(h.dtype), (sin * strength).to(h.dtype))
         last = 1 + int(where.max())
         if last > self.config.context:
             raise UsageError(

@@ -49,8 +49,8 @@ LOGITS = 1 << 27  # numbers at once, where no gradient is wanted
 class Autoregression(Objective):
     """Next-cell cross-entropy in nats.
 
-    z_loss: weight of log(Z)^2, which keeps logits from drifting (Chowdhery et al. 2022, arXiv 2204.02311); not part of
-    the logged loss. ends: items are streams whose last id is the end mark; false: each fills its space.
+    z_loss: weight of log(Z)^2, which keeps logits from drifting (Chowdhery et al. 2022, arXiv 2204.02311); the log's
+    `nats` are without it. ends: items are streams whose last id is the end mark; false: each fills its space.
     """
 
     kind: Literal["objectives.autoregression"] = "objectives.autoregression"
@@ -74,6 +74,7 @@ class Autoregression(Objective):
         loss = (nats * counts_weighted).sum() / number
         metrics = {"loss": loss.detach()}
         if self.z_loss:
+            metrics["nats"] = metrics["loss"]
             loss = loss + self.z_loss * (z.square() * counts_weighted).sum() / number
         return loss, metrics
 

@@ -90,6 +90,7 @@ class Row:
         if self.rule is None:
             return logits
         allowed = self.rule(self.drawn[0].tolist())
+        allowed = torch.nn.functional.pad(allowed, (0, logits.shape[-1] - len(allowed)))
         left = logits.masked_fill(~allowed, -math.inf)
         return left if bool((left > -math.inf).any()) else torch.zeros_like(logits).masked_fill(~allowed, -math.inf)
 

@@ -224,7 +224,7 @@ class Loop:
                 if int(progress * LOG_POINTS) > int(before * LOG_POINTS) or self.at.step == 1:
                     rate = rate_scale(progress, self.training)
                     named = {**self.told, **(self.losses if len(self.losses) > 1 else {})}
-                    self.log("train", **{"loss": loss, **named, "norm": norm, "rate": rate})
+                    self.log("train", **{**named, "loss": loss, "norm": norm, "rate": rate})
                     self.watch.tick(min(1.0, progress), 1.0, f"step {self.at.step}  loss {loss:.3f}")
                 # Judge before saving: a checkpoint then never stands between a step and its evaluation.
                 due = judged and progress >= (self.at.evaluated + 1) / self.training.evaluations
