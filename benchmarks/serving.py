@@ -2,8 +2,9 @@
 
     python benchmarks/serving.py RUN --precision int4 --rounds 5
 
-Guesses (`--lookup`): code that goes on and summaries (of SciTLDR's abstracts, from the folder in GENUS_DATA; else of a page here),
-greedy and drawn, with and without in turns; the texts must be the same. Seconds are those behind the first cell.
+Guesses (`--lookup`): code that goes on and summaries (of SciTLDR's abstracts, from the folder in GENUS_DATA; else of a
+page here), greedy and drawn, with and without in turns; the texts must be the same. Seconds are those behind the first
+cell.
 Beginnings: the time to the first token of a second question behind a long text, read for the first question or not.
 """
 

@@ -18,6 +18,7 @@ from genus.deploy import samples
 from genus.deploy.chorus import Chorus
 from genus.deploy.constraints import KINDS, Constraint
 from genus.errors import UsageError
+from genus.samplers.beams import search
 from genus.samplers.drawing import Row, Said
 from genus.samplers.tokens import Tokens
 
@@ -97,6 +98,9 @@ def grow(
     for row in rows:
         row.likeliest = knobs.get("likeliest")
         row.rule = constraint.rule() if constraint is not None else None
+    if draw.beams:
+        with torch.no_grad():
+            search(predict, model.space, rows, cond)
     growing = [_Growing(model.codec, row, index, stops) for row, index in zip(rows, indices, strict=True)]
     song = (chorus or Chorus()).sing(predict, model.space, rows, cond)
     try:

@@ -12,8 +12,7 @@ import math
 import torch
 from torch import Tensor
 
-
-FEW = 256  # ids
+FEW = 256  # ids that are sorted first
 
 
 def filtered(
