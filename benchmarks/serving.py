@@ -55,6 +55,8 @@ def main() -> None:
     read.add_argument("--precision", default="int4")
     read.add_argument("--rounds", type=int, default=5)
     read.add_argument("--tokens", type=int, default=96)
+    read.add_argument("--tasks", nargs="*", default=["code", "summary"])
+    read.add_argument("--temperatures", type=float, nargs="*", default=[0.0, 0.7])
     read.add_argument("--lookup", type=int, default=3)
     read.add_argument("--ahead", type=int, default=6)
     read.add_argument("--long", type=int, default=2000)
@@ -64,7 +66,7 @@ def main() -> None:
     codec: Any = model.codec
     plain = {"temperature": 0, "tokens": args.tokens, "precision": args.precision}
     drawn(model, "The", plain)
-    for what, temperature in ((w, t) for w in ("code", "summary") for t in (0.0, 0.7)):
+    for what, temperature in ((w, t) for w in args.tasks for t in args.temperatures):
         ratios, same, spent = [], 0, [0.0, 0.0]
         for turn in range(args.rounds):
             prompt, knobs = tasks(codec, turn)[what], {**plain, "temperature": temperature, "top_p": 0.95}

@@ -46,7 +46,7 @@ def reported(run: Path, bits: int, texts: list[Path], windows: int) -> dict[str,
 
     place = run.with_name(f"{run.name}-int{bits}")
     if not place.is_dir():
-        compress(Run(run), 8 if bits == 8 else 4, place.name, run.parents[1], texts, windows=windows)
+        compress(Run(run), bits, place.name, run.parents[1], texts, windows=windows)
     found: dict[str, Any] = json.loads((place / "report.json").read_text())
     return found
 

@@ -92,7 +92,13 @@ def generate(
     if contrast is not None and amateur is None:
         raise UsageError(f"--contrast {contrast:g} is to a weaker run; name it with --amateur RUN")
     weaker = None if amateur is None else str(opened(amateur, home).path)
-    ways = {"lookup": lookup, "ahead": ahead, "precision": precision, "beams": beams, "likeliest": logprobs}
+    ways: dict[str, Any] = {
+        "lookup": lookup,
+        "ahead": ahead,
+        "precision": precision,
+        "beams": beams,
+        "likeliest": logprobs,
+    }
     ways |= {"amateur": weaker, "contrast": contrast}
     every = {**asked, **filters, **penalties, **keeps, **pulls, **ways}
     knobs = {k: v for k, v in every.items() if v is not None}

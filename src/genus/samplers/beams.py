@@ -34,7 +34,7 @@ class Beam:
 
     def score(self, draw: Tokens) -> float:
         """See the module."""
-        return self.log_p / max(1, self.row.n - self.row.start) ** draw.length
+        return over(self.log_p, self.row.n - self.row.start, draw)
 
 
 @torch.no_grad()
@@ -100,7 +100,12 @@ def _best(predict: Predictor, space: Space, row: Row) -> list[Beam]:
 
 def _ceiling(beams: Sequence[Beam], draw: Tokens) -> float:
     """What no text that goes on from these can exceed: their log p can but fall, over as many cells as there may be."""
-    return max(beam.log_p / max(1, beam.row.limit - beam.row.start) ** draw.length for beam in beams)
+    return max(over(beam.log_p, beam.row.limit - beam.row.start, draw) for beam in beams)
+
+
+def over(log_p: float, cells: int, draw: Tokens) -> float:
+    """log p over so many cells, to the power of `length`."""
+    return log_p / float(max(1, cells) ** draw.length)
 
 
 def _grown(row: Row) -> Row:
