@@ -2,7 +2,9 @@
 
     python benchmarks/serving.py RUN --precision int4 --rounds 5
 
-Guesses (`--lookup`): code that goes on and a summary, greedy, with and without in turns; the texts must be the same.
+Guesses (`--lookup`): code that goes on and summaries (of SciTLDR's abstracts, from the folder in GENUS_DATA; else of a
+page here), greedy and drawn, with and without in turns; the texts must be the same. Seconds are those behind the first
+cell.
 Beginnings: the time to the first token of a second question behind a long text, read for the first question or not.
 """
 
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import time
 from pathlib import Path
 from statistics import median
@@ -24,13 +27,16 @@ from genus.run import Run
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def tasks(codec: Any, start: int) -> dict[str, Any]:
+def tasks(codec: Any, turn: int) -> dict[str, Any]:
     lines = (ROOT / "src/genus/cli/uses.py").read_text(encoding="utf-8").splitlines()
-    page = (ROOT / "docs/compare.md").read_text(encoding="utf-8")[start : start + 1500]
-    asked = f"Repeat the main sentences of this text, word for word:\n\n{page}"
+    abstracts = Path(os.environ.get("GENUS_DATA", "")) / "scitldr" / "test.jsonl"
+    if abstracts.is_file():
+        page = json.loads(abstracts.read_text(encoding="utf-8").splitlines()[3 + 4 * turn])["abstract"].strip()
+    else:
+        page = (ROOT / "docs/compare.md").read_text(encoding="utf-8")[300 * turn : 300 * turn + 1500]
     return {
-        "code": "\n".join(lines[15 + start // 50 : 65 + start // 50]) + "\n",
-        "summary": codec.conversation([{"role": "user", "content": asked}]),
+        "code": "\n".join(lines[15 + 6 * turn : 65 + 6 * turn]) + "\n",
+        "summary": codec.conversation([{"role": "user", "content": f"Summarize this text:\n\n{page}"}]),
     }
 
 
@@ -49,6 +55,10 @@ def main() -> None:
     read.add_argument("--precision", default="int4")
     read.add_argument("--rounds", type=int, default=5)
     read.add_argument("--tokens", type=int, default=96)
+    read.add_argument("--tasks", nargs="*", default=["code", "summary"])
+    read.add_argument("--temperatures", type=float, nargs="*", default=[0.0, 0.7])
+    read.add_argument("--lookup", type=int, default=3)
+    read.add_argument("--ahead", type=int, default=6)
     read.add_argument("--long", type=int, default=2000)
     args = read.parse_args()
     torch.set_num_threads(1)
@@ -56,16 +66,22 @@ def main() -> None:
     codec: Any = model.codec
     plain = {"temperature": 0, "tokens": args.tokens, "precision": args.precision}
     drawn(model, "The", plain)
-    for what in ("code", "summary"):
-        ratios, same = [], 0
+    for what, temperature in ((w, t) for w in args.tasks for t in args.temperatures):
+        ratios, same, spent = [], 0, [0.0, 0.0]
         for turn in range(args.rounds):
-            prompt = tasks(codec, 300 * turn)[what]
-            one = drawn(model, prompt, plain)
-            other = drawn(model, prompt, {**plain, "lookup": 3, "ahead": 8})
+            prompt, knobs = tasks(codec, turn)[what], {**plain, "temperature": temperature, "top_p": 0.95}
+            guessing = {**knobs, "lookup": args.lookup, "ahead": args.ahead}
+            both = [drawn(model, prompt, k) for k in ((knobs, guessing) if turn % 2 else (guessing, knobs))]
+            one, other = both if turn % 2 else both[::-1]
             same += one[0] == other[0]
-            ratios.append((one[2] - one[1]) / (other[2] - other[1]))
-        row = {"lookup on": what, "times as fast": [round(r, 2) for r in ratios], "median": round(median(ratios), 2)}
+            times = [made[2] - made[1] for made in (one, other)]
+            spent = [a + b for a, b in zip(spent, times, strict=True)]
+            ratios.append(times[0] / times[1])
+        row = {"lookup on": what, "temperature": temperature, "times as fast": [round(r, 2) for r in ratios]}
+        row |= {"median": round(median(ratios), 2), "of all seconds": round(spent[0] / spent[1], 2)}
         print(json.dumps({**row, "same texts": f"{same} of {args.rounds}"}), flush=True)
+    if not args.long:
+        return
     page = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("architecture.md", "use.md"))
     system = {"role": "system", "content": codec.decode(torch.tensor([[codec.ids([page])[0][: args.long - 40]]]))[0]}
     ratios = []

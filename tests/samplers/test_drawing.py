@@ -8,7 +8,7 @@ import torch
 from genus.core import Cond, Known, Noise, Roads, Space
 from genus.networks.decoder import DecoderConfig
 from genus.networks.transformer import TransformerConfig
-from genus.samplers.drawing import Drawing, Reader, followed
+from genus.samplers.drawing import Drawing, Reader, Trust, followed
 from genus.samplers.tokens import Tokens
 
 SPACE = Space((24,), 1, 11)
@@ -145,8 +145,23 @@ def test_lookup_changes_no_sample_and_saves_calls():
     wanted = Tokens(tokens=60)(one, space, Cond(), Noise(4), begun)
     assert torch.equal(Tokens(tokens=60, lookup=3, ahead=5)(other, space, Cond(), Noise(4), begun), wanted)
     assert other.calls < 0.6 * one.calls
-    assert followed(torch.tensor([[5, 1, 2, 3, 9, 1, 2]]), 3, 2).tolist() == [[3, 9]]
+    for reach, wanted, agreed in ((3, [3, 9], 2), (1, [3, 9], 1)):
+        guess, size = followed(torch.tensor([[5, 1, 2, 3, 9, 1, 2]]), reach, 2)
+        assert (guess.tolist(), size) == ([wanted], agreed)
+    assert followed(torch.tensor([[7, 1, 4, 9, 1, 3, 7, 1]]), 3, 1)[0].tolist() == [[4]], "the longest, not the last"
+    assert followed(torch.tensor([[1, 1, 1]]), 3, 4)[0].tolist() == [[1]]
     assert followed(torch.tensor([[1, 2, 3]]), 3, 2) is None
+
+
+def test_guesses_are_as_many_as_they_are_worth():
+    trust = Trust()
+    assert trust.most(3, 8) > trust.most(1, 8) >= 1 and trust.most(3, 2) == 2
+    for _ in range(30):
+        trust.learn(1, 4, 0)
+        trust.learn(2, 4, 4)
+    assert trust.most(1, 8) == 0 and trust.most(2, 8) == 8
+    trust.learn(3, 8, 2)
+    assert trust.made[3] - Trust().made[3] == 3, "what stands behind a wrong guess tells nothing"
 
 
 def test_samples_come_and_go():

@@ -64,6 +64,15 @@ def scored(said: dict[str, Any]) -> list[str]:
     return [*lines, said["says"]]
 
 
+def logged(said: dict[str, Any]) -> list[str]:
+    """Log p of a text, and of each id with the likeliest in its place."""
+    rows = []
+    for cell in said["tokens"]:
+        others = "  ".join(f"{i} {p:.3f}" for i, p in cell["best"])
+        rows.append(f"{cell['id']:8} {cell['logprob']:9.3f}  {others}".rstrip())
+    return [f"log p {said['sum']:.3f} nats, {len(rows)} tokens", *rows]
+
+
 def exported(said: dict[str, Any]) -> list[str]:
     """An export and how it compares with its run."""
     p = said["parity"]

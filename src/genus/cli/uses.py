@@ -8,9 +8,10 @@ from typing import Annotated, Any
 
 import typer
 
-from genus.cli.lines import odd, scored, show
+from genus.cli.lines import logged, odd, scored, show
 from genus.cli.options import Files, Home, Json, Looks, RunName, assigned, biases, origin, told
 from genus.cli.work import opened, watched
+from genus.errors import UsageError
 
 
 def generate(
@@ -42,6 +43,10 @@ def generate(
     grammar: Annotated[str | None, typer.Option(help="A grammar in Lark's notation, or @FILE with one.")] = None,
     thinking_budget: Annotated[int | None, typer.Option(help="Tokens of a thought before the answer, at most.")] = None,
     best_of: Annotated[int | None, typer.Option(help="Draw so many texts, keep the -n likeliest.")] = None,
+    beams: Annotated[int | None, typer.Option(help="Search for the likeliest texts, so many at a time.")] = None,
+    logprobs: Annotated[int | None, typer.Option(min=0, help="Tell log p of each id, and of so many others.")] = None,
+    amateur: Annotated[str | None, typer.Option(help="A weaker run: less of what that one would say too.")] = None,
+    contrast: Annotated[float | None, typer.Option(help="With --amateur: how much less; 0 is none.")] = None,
     draft: Annotated[str | None, typer.Option(help="A smaller run that guesses: faster, the same texts.")] = None,
     lookup: Annotated[int | None, typer.Option(help="Guess by the last so many ids: faster, the same texts.")] = None,
     ahead: Annotated[int | None, typer.Option(help="How many ids are guessed at once.")] = None,
@@ -96,7 +101,18 @@ def generate(
         "regex": regex,
         "grammar": told(grammar),
     }
-    ways = {"lookup": lookup, "ahead": ahead, "precision": precision, "thinking_budget": thinking_budget}
+    if contrast is not None and amateur is None:
+        raise UsageError(f"--contrast {contrast:g} is to a weaker run; name it with --amateur RUN")
+    weaker = None if amateur is None else str(opened(amateur, home).path)
+    ways: dict[str, Any] = {
+        "lookup": lookup,
+        "ahead": ahead,
+        "precision": precision,
+        "beams": beams,
+        "likeliest": logprobs,
+        "thinking_budget": thinking_budget,
+    }
+    ways |= {"amateur": weaker, "contrast": contrast}
     every = {**asked, **filters, **penalties, **keeps, **pulls, **ways}
     knobs = {k: v for k, v in every.items() if v is not None}
     start = origin(image, mask, strength, between, from_, plus or (), minus or (), n, first)
@@ -111,8 +127,10 @@ def generate(
     if json:
         show(made.json())
         return
-    for item in made.items if not made.files else ():
+    for i, item in enumerate(made.items if not made.files else ()):
         print(item, end="\n\n" if n > 1 else "\n")
+        if made.said:
+            print("\n".join(logged(made.said[i])))
     for file in made.files:
         print(file)
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, final, get_args
+from typing import Any, cast, final, get_args
 
 from torch import nn
 
@@ -66,11 +66,11 @@ class Compressed:
 
 def compress(
     run: Run,
-    bits: Literal[4, 8] = 4,
+    bits: int = 4,
     name: str | None = None,
     home: Path | None = None,
     texts: Sequence[Path] = (),
-    way: Way = "both",
+    way: str = "both",
     windows: int = 24,
     watch: Watch | None = None,
 ) -> Compressed:
@@ -97,7 +97,9 @@ def compress(
         raise UsageError(f"run {run.name!r} is of {kinds}; weights of few bits are made of networks.decoder alone")
     seen, held, split = _data(run, texts, windows)
     watch.say(f"rounding to {bits} bits by {len(seen)} windows")
-    small = compressed(net, [part.x[0, 0] for part in seen], bits, way, lambda i, n: watch.tick(i, n, "layers"))
+    small = compressed(
+        net, [part.x[0, 0] for part in seen], bits, cast(Way, way), lambda i, n: watch.tick(i, n, "layers")
+    )
     other = replace(model, nets=nn.ModuleDict({"net": small}))
     watch.say(f"comparing on {len(held)} windows")
     before, after, cells = _nats(model, held), _nats(other, held), [float(part.cells) for part in held]
@@ -112,11 +114,12 @@ def compress(
     lost = [b - a for a, b in zip(before, after, strict=True)]
     value, low, high = (100 * math.expm1(x) for x in ratio(lost, cells))
     change = Finding("perplexity_change", value, low, high, "%", split=split)
+    span = ratio(after, cells)
     was, now = (math.exp(sum(nats) / sum(cells)) for nats in (before, after))
     sizes = [(place / "model.safetensors").stat().st_size, (run.path / "model.safetensors").stat().st_size]
     result = Result(
         metrics=(
-            Finding("perplexity", now, *(math.exp(x) for x in ratio(after, cells)[1:]), "", split=split),
+            Finding("perplexity", now, math.exp(span[1]), math.exp(span[2]), split=split),
             change,
             Finding("bytes", float(sizes[0]), unit="bytes", split="weights"),
         ),
@@ -126,7 +129,9 @@ def compress(
             f"on {len(held)} windows of {CELLS} tokens that calibration did not see",
         ),
     )
-    reasons = () if value <= WORSE[bits] else (f"perplexity is {value:.2f} % worse, more than {WORSE[bits]:g} %",)
+    reasons: tuple[str, ...] = (
+        () if value <= WORSE[bits] else (f"perplexity is {value:.2f} % worse, more than {WORSE[bits]:g} %",)
+    )
     reasons += () if (run.path / "deployed.json").is_file() else tuple(f"of {run.name}: {r}" for r in objections(run))
     report = Report(place, result, reasons, facts(found, time.perf_counter() - begun))
     files.write(place / "report.html", page.render(page.of(found, report)))
@@ -134,7 +139,7 @@ def compress(
     if not reasons:
         publish(found)
     seconds = time.perf_counter() - begun
-    return Compressed(place, bits, way, now, was, change, *sizes, reasons, seconds)
+    return Compressed(place, bits, way, now, was, change, sizes[0], sizes[1], reasons, seconds)
 
 
 def _data(run: Run, texts: Sequence[Path], windows: int) -> tuple[list[Batch], list[Batch], str]:

@@ -18,6 +18,7 @@ from genus.deploy import samples
 from genus.deploy.chorus import Chorus
 from genus.deploy.constraints import KINDS, Constraint
 from genus.errors import UsageError
+from genus.samplers.beams import search
 from genus.samplers.drawing import Row, Said
 from genus.samplers.thinking import Thinking
 from genus.samplers.tokens import Tokens
@@ -107,6 +108,9 @@ def grow(
         row.rule = constraint.rule() if constraint is not None else None
         if thinking is not None:
             row.rule = thinking.rule(row.past[0].tolist(), row.rule)
+    if draw.beams:
+        with torch.no_grad():
+            search(predict, model.space, rows, cond)
     growing = [_Growing(model.codec, row, index, stops) for row, index in zip(rows, indices, strict=True)]
     song = (chorus or Chorus()).sing(predict, model.space, rows, cond)
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, final
@@ -20,6 +20,7 @@ from genus import files
 from genus.core import Model, Noise
 from genus.deploy.origins import Given, Origin, Ready, medium
 from genus.errors import UsageError
+from genus.learned.contrast import Contrast
 from genus.learned.draft import Draft, alike
 from genus.media import Medium
 from genus.provenance import manifest
@@ -33,14 +34,19 @@ STREAMS, ITEMS = 8, 16
 @final
 @dataclass(frozen=True)
 class Generated:
-    """files: written, in order; empty where text went to the caller alone. items: str, or facts about the rest."""
+    """files: written, in order; empty where text went to the caller alone. items: str, or facts about the rest.
+
+    said: of each text, where it was asked for, what the model said of each of its ids.
+    """
 
     files: list[Path]
     items: list[Any]
+    said: list[dict[str, Any]] = field(default_factory=list)
 
     def json(self) -> dict[str, Any]:
-        """{"files": [...], "items": [...]}."""
-        return {"files": [str(path) for path in self.files], "items": self.items}
+        """{"files": [...], "items": [...]}, and "logprobs" if they were asked for."""
+        told = {"files": [str(path) for path in self.files], "items": self.items}
+        return {**told, "logprobs": self.said} if self.said else told
 
 
 def maker(run: Run) -> Maker:
@@ -91,7 +97,7 @@ def draw(
     """
     from genus.deploy import passage
 
-    model = model or run.model()
+    model, knobs = contrasted(model or run.model(), knobs)
     if any(knobs.get(name) is not None for name in passage.OURS):
         if ready is not None:
             raise UsageError(
@@ -145,10 +151,13 @@ def generate(
     made = Generated([], [])
     model = run.model() if draft is None else drafted(run.model(), draft.path)
     chosen: Sequence[int] = range(first, first + n)
+    model, plain = contrasted(model, knobs)
     if best_of is not None:
-        chosen = likeliest(model, prompt, seed, range(first, first + best_of), n, knobs)
+        chosen = likeliest(model, prompt, seed, range(first, first + best_of), n, plain)
     for batch in pieces(chosen, model.codec.streams):
-        for index, media in zip(batch, draw(run, prompt, seed, batch, knobs, ready, model), strict=True):
+        if plain.get("likeliest") is not None:
+            made.said.extend(told(model, prompt, seed, batch, plain))
+        for index, media in zip(batch, draw(run, prompt, seed, batch, plain, ready, model), strict=True):
             content = kind.write(media)
             sample = Manifest(by, seed, index, batch, manifest.digest(content), prompt, dict(knobs), start=said)
             if isinstance(media, str) and out is None:
@@ -167,6 +176,33 @@ def drafted(model: Model, place: Path) -> Model:
     """The model with that of a smaller run to guess for it. Raises `UsageError` if they do not read the same ids."""
     alike(model.codec, place)
     return replace(model, wraps=(*model.wraps, Draft(place=str(place))))
+
+
+def contrasted(model: Model, knobs: Mapping[str, Any]) -> tuple[Model, dict[str, Any]]:
+    """The model told apart from a weaker one, if the knobs name its folder (`amateur`); and the other knobs.
+
+    Raises `UsageError` if the two do not read the same ids.
+    """
+    rest = dict(knobs)
+    place = rest.pop("amateur", None)
+    if place is None:
+        return model, rest
+    alike(model.codec, Path(place))
+    return replace(model, wraps=(*model.wraps, Contrast(place=str(place)))), rest
+
+
+def told(
+    model: Model, prompt: str | None, seed: int, indices: Sequence[int], knobs: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Of each text log p of its ids in nats, and the likeliest ids of each cell: `knobs` say how many."""
+    from genus.deploy import passage
+
+    def of(growth: passage.Growth) -> dict[str, Any]:
+        each = zip(growth.ids, growth.said, strict=True)
+        cells = [{"id": i, "logprob": s.log_p, "best": [list(pair) for pair in s.best]} for i, s in each]
+        return {"sum": sum(s.log_p for s in growth.said), "tokens": cells}
+
+    return [of(growth) for growth in passage.whole(model, prompt, seed, indices, knobs)]
 
 
 def likeliest(

@@ -106,7 +106,7 @@ def _evened(layer: Layer, seen: dict[str, Seen], bits: int) -> None:
         if name in seen:
             s = _taken(layer, name, seen, bits)
             for weight in norm.parameters():
-                weight /= s
+                weight.div_(s)
     if "out" in seen:
         # The values of one head are read by several, which must agree on the factors of its channels.
         heads, each = layer.heads // layer.kv_heads, layer.head

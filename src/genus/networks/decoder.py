@@ -195,7 +195,7 @@ class Decoder(Network):
         if begin >= space.vocab:
             raise UsageError(f"{config.kind}: begin = {begin}, but the vocabulary has {space.vocab} ids")
         self.config, self.space, self.begin = config, space, begin
-        width = config.width
+        width, self.vocab = config.width, space.vocab
         self.embed: nn.Embedding | PackedLinear
         if config.bits is not None and width % GROUP == 0:
             self.embed = PackedLinear(width, space.vocab, 8)
@@ -217,7 +217,7 @@ class Decoder(Network):
     def forward(self, x: Tensor, t: Tensor | None = None, cond: Cond = Cond(), state: State | None = None) -> Tensor:
         """See `Network`. Without a state, or with a fresh one, x begins with the begin mark."""
         memory = state if isinstance(state, Memory) else None
-        ids, vocab = x[:, 0], self.space.vocab
+        ids, vocab = x[:, 0], self.vocab
         wanted = ids.shape[1] if memory is None or memory.wanted is None else memory.wanted
         if not (self.config.apart and (memory is None or not any(memory.fed))):
             h = self.read(torch.where(ids == vocab, self.begin, ids), memory)

@@ -77,6 +77,13 @@ inline void tile(const uint8_t* w, const Acts& x, int t, int G, float* y, int ro
     for (int i = 0; i < N; i++) _mm512_mask_storeu_ps(y + size_t(t + i) * stride, there, total[i]);
 }
 
+// The last few of the activations, n <= N, in one tile: the weights are unpacked once for all of them.
+template <int BITS, int N>
+inline void rest(int n, const uint8_t* w, const Acts& x, int t, int G, float* y, int rows, int stride) {
+    if constexpr (N > 0)
+        n == N ? tile<BITS, N>(w, x, t, G, y, rows, stride) : rest<BITS, N - 1>(n, w, x, t, G, y, rows, stride);
+}
+
 template <int BITS>
 void product(const uint8_t* w, const Acts& x, int T, int N, int K, float* y, int threads) {
     const int G = K / GROUP, blocks = (N + ROWS - 1) / ROWS;
@@ -88,9 +95,7 @@ void product(const uint8_t* w, const Acts& x, int T, int N, int K, float* y, int
         const int rows = N - b * ROWS;
         int t = 0;
         for (; t + TILE <= T; t += TILE) tile<BITS, TILE>(at, x, t, G, to, rows, N);
-        for (; t + 4 <= T; t += 4) tile<BITS, 4>(at, x, t, G, to, rows, N);
-        for (; t + 2 <= T; t += 2) tile<BITS, 2>(at, x, t, G, to, rows, N);
-        for (; t < T; t++) tile<BITS, 1>(at, x, t, G, to, rows, N);
+        rest<BITS, TILE - 1>(T - t, at, x, t, G, to, rows, N);
     }
 }
 

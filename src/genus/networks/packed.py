@@ -139,12 +139,13 @@ def laid(q: Tensor, d: Tensor, m: Tensor, bits: int) -> Tensor:
 
 def spread(w: Tensor, bits: int) -> Tensor:
     """What `laid` put together, [blocks, K / 32, bytes], as numbers: float32 [blocks, K / 32, ROWS, 32]."""
-    q, d, m = w.split([64 * bits, 2 * ROWS, 2 * ROWS], -1)
+    q, d, m = torch.split(w, [64 * bits, 2 * ROWS, 2 * ROWS], -1)
     if bits == 4:
-        q = torch.stack([part.unflatten(-1, (4, 64)) for part in (q & 15, q >> 4)], -2).flatten(-3)
-    turned = q.unflatten(-1, (8, ROWS, 4)).transpose(-3, -2).flatten(-2).float()
+        q = torch.stack([part.view(*q.shape[:-1], 4, 64) for part in (q & 15, q >> 4)], -2)
+    turned = q.reshape(*w.shape[:-1], 8, ROWS, 4).transpose(-3, -2).flatten(-2).float()
     scale, least = (x.contiguous().view(torch.float16).float()[..., None] for x in (d, m))
-    return scale * turned + least
+    numbers: Tensor = scale * turned + least
+    return numbers
 
 
 def at(x: Tensor) -> ctypes.c_void_p:

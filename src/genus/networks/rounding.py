@@ -31,7 +31,7 @@ def numbers(q: Tensor, d: Tensor, m: Tensor) -> Tensor:
 
 def eighths(x: Tensor) -> Tensor:
     """Activations [.., K] after rounding to 8 bits, 32 at a time, as products of packed weights do."""
-    groups = x.unflatten(-1, (-1, GROUP))
+    groups = x.reshape(*x.shape[:-1], -1, GROUP)
     step = groups.abs().amax(-1, keepdim=True).clamp(min=1e-30) / 127
     return ((groups / step).round() * step).flatten(-2)
 

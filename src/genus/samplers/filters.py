@@ -12,6 +12,8 @@ import math
 import torch
 from torch import Tensor
 
+FEW = 256  # ids that are sorted first
+
 
 def filtered(
     logits: Tensor, temperature: float, top_k: int | None, top_p: float, min_p: float = 0.0, typical_p: float = 1.0
@@ -27,7 +29,10 @@ def filtered(
         least = logits.topk(top_k, dim=-1).values[..., -1:]
         logits = logits.masked_fill(logits < least, -math.inf)
     if top_p < 1:
-        falling, order = logits.softmax(-1).sort(dim=-1, descending=True)
+        p = logits.softmax(-1)
+        falling, order = p.topk(min(FEW, p.shape[-1]))  # most often these reach it, and sorting all takes far longer
+        if bool((falling.sum(-1) < top_p).any()):
+            falling, order = p.sort(dim=-1, descending=True)
         logits = reaching(logits, falling, order, top_p)
     if min_p > 0:
         best = logits.max(-1, keepdim=True).values
@@ -43,8 +48,9 @@ def filtered(
 
 def reaching(logits: Tensor, p: Tensor, order: Tensor, mass: float) -> Tensor:
     """Logits of the first ids of `order` whose probabilities p (in this order) reach `mass`; -inf for the others."""
-    surplus = p.cumsum(-1) - p >= mass  # what stands before an id reaches it already
-    return logits.masked_fill(torch.zeros_like(surplus).scatter(-1, order, surplus), -math.inf)
+    wanted = p.cumsum(-1) - p < mass  # what stands before an id does not reach it yet
+    kept = torch.zeros(logits.shape, dtype=torch.bool).scatter(-1, order, wanted)
+    return logits.masked_fill(~kept, -math.inf)
 
 
 def penalised(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from genus.core import Cond, Known, Noise, Predictor, Sampler, Space
 from genus.errors import UsageError
+from genus.samplers.beams import search
 from genus.samplers.drawing import Drawing, Row
 from genus.samplers.filters import filtered, penalised
 
@@ -29,7 +30,8 @@ class Tokens(Sampler):
     `repetition_penalty` (1: none), `presence_penalty`, `frequency_penalty`; logit_bias: added to the logits of ids.
     lookup: guess what follows by what followed the last time that so many ids stood in the text; 0: no guesses. ahead:
     cells that are guessed at once, by lookup or by a draft (`learned.draft`). ends: the space has end marks: a sample
-    stops at one, and is filled with the first of them.
+    stops at one, and is filled with the first of them. beams: nothing is drawn: so many texts are kept at a time, those
+    of highest log p, and sample i is the i-th best by log p over its cells to the power of `length`; 0: none.
     """
 
     kind: Literal["samplers.tokens"] = "samplers.tokens"
@@ -46,6 +48,8 @@ class Tokens(Sampler):
     lookup: int = Field(0, ge=0, le=16)
     ahead: int = Field(4, ge=1, le=64)
     ends: bool = True
+    beams: int = Field(0, ge=0, le=64)
+    length: float = Field(1.0, ge=0, le=2)
 
     def stream(
         self, predict: Predictor, space: Space, cond: Cond, noise: Noise, known: Known | None = None
@@ -57,6 +61,11 @@ class Tokens(Sampler):
         network then goes on from the last half of it. Raises `UsageError` for a space without a vocabulary.
         """
         rows, x = self.rows(space, noise, known)
+        if self.beams:
+            search(predict, space, rows, cond)
+            n = max(row.n for row in rows)
+            yield x[:, :, :n] if self.ends else x.view(len(rows), space.channels, *space.dims)
+            return
         drawing = Drawing(predict, space, rows, cond)
         shown, wide = -1, math.prod(space.dims[1:])
         while True:
@@ -96,6 +105,15 @@ class Tokens(Sampler):
 
     def choose(self, logits: Tensor, rows: Sequence[Row]) -> Tensor:
         """The next ids [B, C] of rows that have these logits [B, C, V]."""
+        logits = self.bent(logits, rows)
+        if self.temperature == 0:
+            return logits.argmax(-1)
+        left = filtered(logits, self.temperature, self.top_k, self.top_p, self.min_p, self.typical_p)
+        gumbel = torch.cat([row.noise.gumbel(row.n, left.shape[1:]) for row in rows])
+        return (left + gumbel).argmax(-1)
+
+    def bent(self, logits: Tensor, rows: Sequence[Row]) -> Tensor:
+        """Logits [B, C, V] of rows with biases, penalties and rules."""
         if self.logit_bias:
             ids = torch.tensor(list(self.logit_bias))
             logits = logits.index_add(
@@ -107,11 +125,7 @@ class Tokens(Sampler):
             logits = torch.stack([penalised(y, row.past, row.drawn, *strengths) for y, row in each])
         if any(row.rule is not None for row in rows):
             logits = torch.stack([row.ruled(y) for y, row in zip(logits, rows, strict=True)])
-        if self.temperature == 0:
-            return logits.argmax(-1)
-        left = filtered(logits, self.temperature, self.top_k, self.top_p, self.min_p, self.typical_p)
-        gumbel = torch.cat([row.noise.gumbel(row.n, left.shape[1:]) for row in rows])
-        return (left + gumbel).argmax(-1)
+        return logits
 
 
 def prepared(known: Known | None, size: int, space: Space) -> tuple[Tensor, Tensor, Tensor]:
