@@ -25,6 +25,8 @@ from torch import Tensor, nn
 from genus.errors import UsageError
 from genus.parts import Part
 
+ADAPTER = "adapter.safetensors"  # what was trained, beside the model of a run that was trained by one
+
 
 @final
 class Adapted(nn.Module):
