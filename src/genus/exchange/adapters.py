@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, final
 
 from safetensors.torch import load_file, save_file
-from torch import Tensor, cat
+from torch import Tensor, cat, split
 
 from genus import files
 from genus.errors import GenusError, UsageError
@@ -116,11 +116,11 @@ def published(content: Content, trained: Mapping[str, Tensor]) -> tuple[dict[str
         if f"{layer}.a" not in trained:
             continue
         found += modules
-        for name, x in zip(modules, trained[f"{layer}.b"].split(rows), strict=True):
+        for name, x in zip(modules, split(trained[f"{layer}.b"], rows), strict=True):
             tensors[f"{BEFORE}{name}.lora_A.weight"] = trained[f"{layer}.a"].clone()
             tensors[f"{BEFORE}{name}.lora_B.weight"] = x.clone()
         if f"{layer}.m" in trained:
-            for name, x in zip(modules, trained[f"{layer}.m"].split(rows), strict=True):
+            for name, x in zip(modules, split(trained[f"{layer}.m"], rows), strict=True):
                 tensors[f"{BEFORE}{name}.lora_magnitude_vector"] = x.clone()
     return tensors, found
 
