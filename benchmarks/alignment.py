@@ -1,4 +1,4 @@
-"""Losses and gradients of DPO and GRPO beside trl's, on one model and one batch: differences, relative.
+"""Losses and gradients of DPO, KTO, PPO's clip and GRPO beside trl's, on one model and one batch, relative.
 
 trl is in no environment of genus; install it beside one (`pip install trl peft accelerate datasets`). A small GPT-2 of
 transformers is the network of both: the trainers of trl compute their loss on it, genus' objectives theirs through a
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from genus.core import Batch, Cond, Network, Space, State
 from genus.objectives.policy import Policy
 from genus.objectives.preference import Preference
+from genus.objectives.unpaired import Unpaired
 
 VOCAB, PROMPT, ANSWER, PAIRS = 40, 5, 9, 4
 
@@ -119,6 +120,49 @@ def dpo(folder: str) -> dict[str, Any]:
     return found
 
 
+def kto(folder: str) -> dict[str, Any]:
+    """trl's KTOTrainer on answers of unequal lengths."""
+    from datasets import Dataset
+    from trl import KTOConfig, KTOTrainer
+
+    model, reference = gpt2(0), gpt2(1)
+    rows = Dataset.from_list([{"prompt": "w3", "completion": " w4", "label": bool(i % 2)} for i in range(8)])
+    weights = {"desirable_weight": 1.2, "undesirable_weight": 0.7}
+    config = KTOConfig(output_dir=folder, report_to=[], beta=0.3, use_cpu=True, bf16=False, **weights)
+    trainer = KTOTrainer(
+        model=model, ref_model=reference, args=config, train_dataset=rows, processing_class=tokenizer()
+    )
+    trainer.model.eval()
+    torch.manual_seed(6)
+    n, cells = 8, PROMPT + ANSWER
+    ids = torch.randint(3, VOCAB, (2 * n, cells))
+    length = torch.randint(2, ANSWER + 1, (2 * n, 1))
+    said = (torch.arange(cells) >= PROMPT) & (torch.arange(cells) < PROMPT + length)
+    ids[n:, :PROMPT] = ids[:n, :PROMPT]
+    begun = torch.cat([torch.zeros_like(ids[:, :1]), ids], 1)
+    mask = torch.cat([torch.zeros_like(said[:, :1]), said], 1).long()
+    good = torch.tensor([True, False, True, True, False, True, False, True])
+    inputs = {"label": good}
+    for name, part in (("", slice(0, n)), ("KL_", slice(n, 2 * n))):
+        inputs |= {
+            f"{name}input_ids": begun[part],
+            f"{name}attention_mask": torch.ones_like(begun[part]),
+            f"{name}completion_mask": mask[part],
+        }
+    theirs = trainer.compute_loss(trainer.model, inputs)
+    nats = (log_probs(reference, ids) * said).sum(1)
+    extra = {
+        "good": good.float(),
+        "reference": nats[:n],
+        "other": ids[n:, None],
+        "other_said": said[n:, None],
+        "other_reference": nats[n:],
+    }
+    batch = Batch(ids[:n, None], mask=said[:n, None], extra=extra)
+    ours, told = Unpaired(beta=0.3, wanted=1.2, unwanted=0.7).loss({"net": Wrapped(model)}, batch, {}, "main")
+    return {"kto": {**compared(model, theirs, ours), "apart": round(float(told["apart"]), 3)}}
+
+
 def grpo(folder: str) -> dict[str, Any]:
     """trl's GRPOTrainer, off the policy that drew, with a reference."""
     from datasets import Dataset
@@ -130,9 +174,10 @@ def grpo(folder: str) -> dict[str, Any]:
             p.copy_(q + 0.05 * torch.randn_like(q))
     rows = Dataset.from_list([{"prompt": "w3"}] * 8)
     found = {}
-    for name, kind, knobs in (
-        ("grpo", {"loss_type": "grpo"}, {}),
-        ("bnpo", {"loss_type": "bnpo", "epsilon_high": 0.3}, {"over": "cells", "high": 0.3}),
+    for name, kind, knobs, kl in (
+        ("grpo", {"loss_type": "grpo"}, {}, 0.1),
+        ("ppo", {"loss_type": "bnpo"}, {"over": "cells"}, 0.0),  # the clip by itself
+        ("dapo", {"loss_type": "bnpo", "epsilon_high": 0.3}, {"over": "cells", "high": 0.3}, 0.1),
     ):
         config = GRPOConfig(
             output_dir=folder, report_to=[], use_cpu=True, bf16=False, use_bias_correction_kl=False, num_generations=4,
@@ -142,7 +187,7 @@ def grpo(folder: str) -> dict[str, Any]:
             model=model, reward_funcs=lambda completions, **_: [0.0] * len(completions), args=config,
             train_dataset=rows, processing_class=tokenizer(),
         )  # fmt: skip
-        trainer.beta = 0.1  # set here: the trainer would look for its reference on a server
+        trainer.beta = kl  # set here: the trainer would look for its reference on a server
         trainer.model.eval()
         torch.manual_seed(4)
         n, cells = 8, PROMPT + ANSWER
@@ -166,7 +211,7 @@ def grpo(folder: str) -> dict[str, Any]:
         mask = torch.cat([torch.zeros(n, PROMPT, dtype=torch.bool), said], 1)[:, None]
         extra = {"old": before[:, None], "reference": far[:, None], "reward": advantage}
         batch = Batch(ids[:, None], mask=mask, weight=advantage, extra=extra)
-        ours, told = Policy(kl=0.1, **knobs).loss({"net": Wrapped(model)}, batch, {}, "main")
+        ours, told = Policy(kl=kl, **knobs).loss({"net": Wrapped(model)}, batch, {}, "main")
         found[name] = {**compared(model, theirs, ours), "clipped": round(float(told["clipped"]), 3)}
     return found
 
@@ -179,9 +224,9 @@ def main() -> int:
         print("skipped: this benchmark compares with trl; pip install trl peft accelerate datasets")
         return 0
     with tempfile.TemporaryDirectory() as folder:
-        found = {"trl": trl.__version__, "dpo": dpo(folder), "grpo": grpo(folder)}
+        found = {"trl": trl.__version__, "dpo": dpo(folder), "kto": kto(folder), "grpo": grpo(folder)}
     print(json.dumps(found, indent=1))
-    rows = [*found["dpo"].values(), *found["grpo"].values()]
+    rows = [*found["dpo"].values(), *found["kto"].values(), *found["grpo"].values()]
     return int(any(row["loss_off"] > 1e-4 or row["gradient_off"] > 1e-4 for row in rows))
 
 

@@ -177,10 +177,12 @@ def shrunk(part):
             *(f"conditioner.encoder.{knob}" for knob in ("depth=1", "width=32", "head=16")),
         ],
         "learned.preferences": ["source.window=64"],
+        "learned.verdicts": ["source.window=64"],
         "learned.attempts": [
             "source.window=64",
             "source.tokens=12",
             "source.group=4",
+            "training.rate=1e-3",
             'source.reward={"kind": "rewards.match", "graded": true}',
         ],
         "learned.rollouts": ["source.number=64", "source.held=16"],

@@ -3,6 +3,7 @@
     runs/NAME/
       recipe.json  data.json  environment.json  forecast.json
       config.json  model.safetensors  (tokenizer.json)      the model: the last phase, resolved, and its weights
+      adapter.safetensors                                   what an adapter added to them, if one was trained
       models/PHASE/                                         the same for earlier phases that the model uses
       phases/PHASE/                                         the same for all earlier phases
       checkpoints/step-N/                                   training state; the last two

@@ -45,7 +45,7 @@ def import_(
 
 def export(
     run: RunName,
-    format_: Annotated[str, typer.Option("--format", help="hf (a folder) or gguf (a file).")] = "hf",
+    format_: Annotated[str, typer.Option("--format", help="hf (a folder), gguf (a file) or peft (an adapter).")] = "hf",
     type_: Annotated[
         str, typer.Option("--type", help="Numbers: f32, f16, bf16; of a gguf also q8_0, q4_0, q4_k.")
     ] = "f32",
@@ -58,10 +58,19 @@ def export(
     Example: genus export smol --format gguf --type q8_0 -o smol.gguf
 
     Example: genus export smol --format hf --type bf16 -o smol-hf/
+
+    Example: genus export chats --format peft -o chats-adapter/
     """
-    from genus.exchange import give
+    from genus.exchange import give, give_adapter
 
     found = opened(run, home)
+    if format_ == "peft":
+        adapter = give_adapter(found, out).json()
+        show(adapter) if json else print(
+            f"wrote   {adapter['path']}  (rank {adapter['rank']}, {adapter['bytes'] / 2**20:.2f} MiB)\n"
+            f"base    {adapter['base']}: with the adapter the run's weights, to {adapter['off']:.2g}"
+        )
+        return
 
     def go(watch: Any) -> Any:
         watch.stage("export", found.name)

@@ -5,6 +5,7 @@
     vocabulary         tokenizers, templates, special tokens
     source, intake     in
     parity, outlet     out; every export is read back and compared
+    adapters           out, where an adapter was trained: the correction alone
 
 Fetched when first used.
 """
@@ -13,13 +14,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Brought", "Given", "bring", "give"]
+__all__ = ["Brought", "Given", "bring", "give", "give_adapter"]
 
 if TYPE_CHECKING:
+    from genus.exchange.adapters import give_adapter
     from genus.exchange.intake import Brought, bring
     from genus.exchange.outlet import Given, give
 
 _HOME = {
+    "give_adapter": "genus.exchange.adapters",
     **dict.fromkeys(("Brought", "bring"), "genus.exchange.intake"),
     **dict.fromkeys(("Given", "give"), "genus.exchange.outlet"),
 }

@@ -12,6 +12,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -96,14 +97,11 @@ def give(
         raise UsageError(f"--format {form!r}; choose one of: {', '.join(TYPES)}")
     if kind not in TYPES[form]:
         raise UsageError(f"--type {kind!r} is not written as {form}; choose one of: {', '.join(TYPES[form])}")
-    content = _content(run)
+    content = content_of(run)
     path = out if out is not None else Path(f"{run.name}-{kind}{'.gguf' if form == 'gguf' else ''}")
     if form == "gguf" and path.suffix != ".gguf":
         raise UsageError(f"{path}: a GGUF is one file; give it a name that ends with .gguf")
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
-        raise UsageError(f"{path} is there already; choose another place with -o, or remove it")
-    made = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix if form == 'gguf' else ''}")
-    try:
+    with vacant(path) as made:
         say(f"writing {path}")
         lost = _folder(content, kind, made) if form == "hf" else _file(content, kind, made)
         say("reading it back and comparing")
@@ -116,19 +114,32 @@ def give(
         if parity.failed:
             raise GenusError(f"the export does not behave as the run: {'; '.join(parity.failed)}; nothing was written")
         report = made / "parity.json" if form == "hf" else path.with_name(f"{path.stem}.parity.json")
-        if form == "hf" and path.is_dir():
-            path.rmdir()
         files.write_json(report, parity.json())
+    size = path.stat().st_size if form == "gguf" else sum(p.stat().st_size for p in path.iterdir())
+    return Given(path, form, size, parity, tuple(lost), time.perf_counter() - begun)
+
+
+@contextmanager
+def vacant(path: Path) -> Iterator[Path]:
+    """A place beside `path` to write to, which takes its place at the end; nothing is left of it after an error.
+
+    Raises `UsageError` if something is there already.
+    """
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise UsageError(f"{path} is there already; choose another place with -o, or remove it")
+    made = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix if path.suffix == '.gguf' else ''}")
+    try:
+        yield made
+        if path.is_dir():
+            path.rmdir()
         made.rename(path)
     finally:
         if made.is_dir():
             shutil.rmtree(made, ignore_errors=True)
         made.unlink(missing_ok=True)
-    size = path.stat().st_size if form == "gguf" else sum(p.stat().st_size for p in path.iterdir())
-    return Given(path, form, size, parity, tuple(lost), time.perf_counter() - begun)
 
 
-def _content(run: Run) -> Content:
+def content_of(run: Run) -> Content:
     """Raises `UsageError` that says what can be exported."""
     model = run.model()
     net = dict(model.nets.items()).get("net")

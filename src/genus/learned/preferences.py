@@ -125,14 +125,15 @@ def paired(cache: Cache, window: int) -> list[Pair]:
             continue
         middle = start + int((mine & WORSE == 0).sum())
         if start < middle < stop:
-            good, bad = (_last(marks, item, *ends, window) for ends in ((start, middle), (middle, stop)))
+            good, bad = (last(marks, item, *ends, window) for ends in ((start, middle), (middle, stop)))
             found.append((good, bad))
     return found
 
 
-def _last(
+def last(
     marks: np.ndarray[tuple[int, ...], np.dtype[np.int32]], item: int, start: int, stop: int, window: int
 ) -> Piece:
+    """Cells start..stop of an item, or the end of them, of which the last answer counts."""
     silent = np.flatnonzero(marks[start:stop] & SAID == 0)
     counts = start + (int(silent[-1]) + 1 if len(silent) else 0)
     start = max(start, stop - window)

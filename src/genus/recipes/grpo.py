@@ -29,8 +29,9 @@ RECIPE = sft.RECIPE.but(
             name="grpo",
             start="sft",
             objective=Policy(kl=0.01),
-            source=AttemptsConfig(reward=Arithmetic(), phase="sft"),
-            training=Training(rate=1e-4, muon_rate=1e-3, batch=64, weight_decay=0.0, warmup=0.05, cooldown=0.3),
+            source=AttemptsConfig(reward=Arithmetic(), phase="sft", group=16),
+            # A gradient by reward is mostly noise, and Muon's step is as long whatever the gradient: AdamW, and slowly.
+            training=Training(optimiser="adamw", rate=3e-5, batch=128, weight_decay=0.0, warmup=0.05, cooldown=0.3),
             share=1.0,
         ),
     ),

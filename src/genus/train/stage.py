@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 
 from genus import files
 from genus.core import Batch, Model
 from genus.data.dataset import Dataset
 from genus.data.source import SourceConfig
 from genus.errors import GenusError, UsageError
-from genus.networks.lora import LoraConfig
+from genus.networks.lora import ADAPTER, LoraConfig
 from genus.recipe import Phase, Recipe
 from genus.run import Run, assemble, load_model, parameters, save
 from genus.train.budget import Budget
@@ -259,6 +260,8 @@ def _phase(
     torch.manual_seed(phase.training.seed)  # what no turn trains keeps the value it started with
     kept = replace(assemble(phase, codec, prompt), precision=plan.precision)
     if begun is not None and isinstance(phase.adapter, LoraConfig):
+        trained = {name: value.float().contiguous() for name, value in weights.items()}
+        files.replace(place / ADAPTER, lambda path: save_file(trained, path, {"format": "pt"}))
         weights = phase.adapter.merged(begun[0].nets.state_dict(), weights)
     kept.nets.load_state_dict(weights, strict=False)
     save(kept, phase, place)
