@@ -36,10 +36,10 @@ QUICK = ("training.precision=fp32", "training.compile=no")
 LEARNING = (
     f"source.tokens={TOKENS}",
     "source.group=16",
-    "training.batch=128",
+    "training.batch=256",
     "training.rate=4e-4",
     "training.cooldown=0.2",
-    "objective.updates=4",
+    "objective.updates=2",
     "objective.kl=0.0",
 )
 BUDGETS = (0, 3, 6, 11, 15, 24)  # of thought, in tokens; a whole one takes 15
@@ -127,7 +127,7 @@ def falls(found: dict[str, float], held: int) -> int:
 
 def main() -> None:
     """See the module."""
-    wanted = {"--sft": (int, 400), "--grpo": (int, 50), "--held": (int, 500), "--keep": (Path, None)}
+    wanted = {"--sft": (int, 400), "--grpo": (int, 120), "--held": (int, 500), "--keep": (Path, None)}
     args = arguments(__doc__, wanted)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
@@ -148,7 +148,7 @@ def main() -> None:
     rows.append(Row("longer thoughts that are surely worse", worse, bar="<= 0", unit=f"of {of}"))
     note = (
         f"Toy scale: sums of two numbers of two digits, 0.1 M weights, {args.sft} steps of fine-tuning on careless "
-        f"answers, {args.grpo} of GRPO with 128 answers and four updates each; {args.seeds} seeds, median with least "
+        f"answers, {args.grpo} of GRPO with 256 answers and two updates each; {args.seeds} seeds, median with least "
         f"and most; {args.held} held-out sums. A thought is bounded in drawing at temperature 1, after GRPO."
     )
     seconds = sum(f["sft"] + f["grpo"] for f in found)
