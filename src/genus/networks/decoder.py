@@ -236,7 +236,7 @@ class Decoder(Network):
 
     def several(self, x: Tensor, starts: Tensor, cond: Cond = Cond()) -> Tensor:
         """See `Several`; each text begins with a begin mark."""
-        ids = torch.where(x[:, 0] == self.embed.num_embeddings, self.begin, x[:, 0])
+        ids = torch.where(x[:, 0] == self.vocab, self.begin, x[:, 0])
         return self.logits(self.read(ids, None, starts))[:, None]
 
     def start(self, batch: int, cells: int) -> State | None:
