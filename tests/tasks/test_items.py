@@ -101,6 +101,8 @@ def test_every_named_task_is_found_by_its_name():
     assert names() and all(find(name).name == name for name in names())
     with pytest.raises(UsageError, match="did you mean 'facts'"):
         find("fact")
+    with pytest.raises(UsageError, match=r"there is no file letters/odd\.jsonl; name one of your own, or one of: facts"):
+        find("letters/odd.jsonl")
 
 
 def test_the_world_is_as_it_is():

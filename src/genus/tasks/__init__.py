@@ -32,6 +32,8 @@ def names() -> list[str]:
 def find(name: str) -> Task:
     """The task of this name. Raises `UsageError` that lists what there is."""
     if name not in names():
+        if "/" in name or "." in name:
+            raise UsageError(f"there is no file {name}; name one of your own, or one of: {', '.join(names())}")
         close = get_close_matches(name, names(), 1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""
         raise UsageError(
