@@ -16,6 +16,11 @@ def test_wilson_is_the_published_interval(hits, n):
     assert wilson(hits, n) == pytest.approx((peer.low, peer.high), abs=1e-6)
 
 
+@pytest.mark.parametrize("n", range(1, 60))
+def test_none_of_many_is_not_above_none(n):
+    assert wilson(0, n)[0] == 0.0 and wilson(n, n)[1] == 1.0 and wilson(0, n)[1] > 0 and wilson(n, n)[0] < 1
+
+
 def test_a_share_has_wilsons_interval_and_other_figures_a_bootstrap():
     hits = np.array([1.0, 0.0, 1.0, 1.0])
     found = Score("accuracy", (hits,)).finding()

@@ -144,7 +144,8 @@ def wilson(hits: float, n: int) -> tuple[float, float]:
     p, square = hits / n, Z * Z
     middle = (p + square / (2 * n)) / (1 + square / n)
     reach = Z / (1 + square / n) * math.sqrt(p * (1 - p) / n + square / (4 * n * n))
-    return max(0.0, middle - reach), min(1.0, middle + reach)
+    # Rounding would leave a share of none a hair above 0, and so above a chance of 0.
+    return max(0.0, middle - reach) if hits else 0.0, min(1.0, middle + reach) if hits < n else 1.0
 
 
 def bootstrap(statistic: Statistic, columns: Sequence[Floats], seed: int = 0) -> tuple[float | None, float | None]:
