@@ -3,12 +3,11 @@
 import pytest
 import torch
 
-from genus.core import Space
+from genus.core import Space, behind
 from genus.errors import UsageError
 from genus.networks.attention import places
 from genus.networks.neighbours import Neighbours, looked_up, near, offsets
 from genus.networks.transformer import TransformerConfig
-from genus.objectives.autoregression import behind
 
 
 def test_offsets_are_half_of_the_cube():

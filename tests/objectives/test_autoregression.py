@@ -8,10 +8,10 @@ import torch
 
 from genus.codecs.levels import Levels
 from genus.codecs.pixels import Pixels
-from genus.core import Batch, Known, Noise, Roads, Space
+from genus.core import Batch, Known, Noise, Roads, Space, behind
 from genus.errors import UsageError
 from genus.networks.transformer import TransformerConfig
-from genus.objectives.autoregression import Autoregression, behind
+from genus.objectives.autoregression import Autoregression
 from genus.recipe import Training
 from genus.samplers.tokens import Tokens
 from genus.train.optimisers import Flat

@@ -1,12 +1,14 @@
 """A student reaches what its teacher says where the data says something else; the parts of its loss."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from genus.core import Batch, Noise, Roads, Space
+from genus.core import STARTS, Batch, Model, Noise, Roads, Space
 from genus.errors import UsageError
+from genus.learned.taught import logits
 from genus.networks.transformer import TransformerConfig
 from genus.objectives.autoregression import Autoregression
 from genus.objectives.distillation import Distillation
@@ -78,3 +80,24 @@ def test_a_teacher_of_other_ids_is_refused():
     nets = {"net": TransformerConfig(depth=1, width=32, head=16).build(SPACE, Roads())}
     with pytest.raises(UsageError, match="knows 5 ids and the student 4"):
         Distillation().loss(nets, Batch(batch(0), extra={"teacher": torch.zeros(16, 1, 8, 5)}), {}, "main")
+
+
+def test_texts_that_stand_alone_are_heard_apart_by_student_and_teacher():
+    torch.manual_seed(0)
+    net = TransformerConfig(depth=1, width=32, head=16).build(SPACE, Roads())
+    for weight in net.parameters():
+        torch.nn.init.normal_(weight, std=0.3)
+    codec, read = SimpleNamespace(space=SPACE, streams=True), Autoregression()
+    model = Model(codec, SPACE, torch.nn.ModuleDict({"net": net}), read, read.sampler())
+    x, starts = torch.randint(0, 3, (1, 1, 8)), torch.tensor([[1, 0, 0, 0, 0, 1, 0, 0]]).bool()
+    apart = Batch(x, extra={STARTS: starts})
+    parts = [Batch(x[:, :, :5]), Batch(x[:, :, 5:])]
+    said = torch.cat([logits(model, part) for part in parts], 2).float()
+    torch.testing.assert_close(logits(model, apart).float(), said, atol=0.05, rtol=0.05)
+    assert (logits(model, Batch(x)).float() - said)[:, :, 5:].abs().max() > 0.3
+    each = [
+        Distillation().loss({"net": net}, Batch(part.x, extra={"teacher": said[:, :, at]}), {}, "main")[0]
+        for part, at in zip(parts, (slice(0, 5), slice(5, 8)), strict=True)
+    ]
+    whole, _ = Distillation().loss({"net": net}, Batch(x, extra={STARTS: starts, "teacher": said}), {}, "main")
+    torch.testing.assert_close(whole, (5 * each[0] + 3 * each[1]) / 8)

@@ -12,7 +12,7 @@ nothing below asks whether it holds a sequence or a picture.
     noise        every random draw, addressed by (key, sample, draw)
 
 words: Space, Cond, Batch ...; noise; contracts: what parts promise; asides: what a network says while it is trained;
-model: the whole. Imports nothing of ours but the
+reading: logits of the next cell; model: the whole. Imports nothing of ours but the
 torch-free roots (errors, parts, dialogue); knows no family, medium or stage.
 """
 
@@ -52,9 +52,11 @@ from genus.core.contracts import (
 )
 from genus.core.model import Model, Precision
 from genus.core.noise import Noise
+from genus.core.reading import STARTS, behind, next_logits
 from genus.core.words import Batch, Cond, Known, Roads, Rule, Space
 
 __all__ = [
+    "STARTS",
     "Aside",
     "Batch",
     "Borrowing",
@@ -93,8 +95,10 @@ __all__ = [
     "Turn",
     "Wrap",
     "aside",
+    "behind",
     "conversed",
     "gapped",
     "listened",
     "listening",
+    "next_logits",
 ]

@@ -18,7 +18,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from genus.core import Batch, Codec, Source, Space
+from genus.core import STARTS, Batch, Codec, Source, Space
 from genus.data.cache import Cache
 from genus.data.source import SourceConfig, order, permutation
 
@@ -109,4 +109,4 @@ class Packed(Source):
             first, stop = np.searchsorted(self.cache.starts, (left, right))
             starts[row, torch.from_numpy(self.cache.starts[first:stop] - left)] = True
         made = joined(rows, self.codec)
-        return replace(made, extra={"starts": starts}) if self.alone else made
+        return replace(made, extra={STARTS: starts}) if self.alone else made

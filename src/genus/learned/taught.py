@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from genus.core import Batch, Codec, Model, Source, Space
+from genus.core import Batch, Codec, Model, Network, Source, Space, next_logits
 from genus.data.cache import Cache
 from genus.data.packed import PackedConfig
 from genus.data.source import SourceConfig
@@ -35,7 +35,7 @@ class Taught(Source):
     def batch(self, step: int) -> Batch:
         """As that of the source; extra: teacher [B, C, T, V]."""
         batch = self.source.batch(step)
-        return replace(batch, extra={**batch.extra, "teacher": logits(lent(self.place)[0], batch.x)})
+        return replace(batch, extra={**batch.extra, "teacher": logits(lent(self.place)[0], batch)})
 
 
 @final
@@ -89,11 +89,10 @@ class TaughtConfig(SourceConfig):
         return self.inside.once(cache, codec, batch)
 
 
-def logits(model: Model, x: Tensor) -> Tensor:
-    """What a model says of each cell of x given those before it, [B, C, T, V], bfloat16, less the largest of each."""
-    predict, _ = model.predictor(nets=model.drawing(model.precision))
-    assert model.space.vocab is not None
+def logits(model: Model, batch: Batch) -> Tensor:
+    """What a model says of each cell given those before it, [B, C, T, V], bfloat16, less the largest of each."""
+    net = model.drawing(model.precision)["net"]
+    assert isinstance(net, Network)
     with torch.no_grad():
-        begin = torch.full_like(x[:, :, :1], model.space.vocab)
-        said = predict(torch.cat([begin, x[:, :, :-1]], dim=2)).float()
+        said = next_logits(net, batch).float()
         return (said - said.amax(-1, keepdim=True)).bfloat16()

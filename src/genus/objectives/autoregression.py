@@ -16,19 +16,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from genus.core import Batch, Draws, LogProb, Metrics, Nets, Network, Noise, Objective, Predictor, Several
-from genus.errors import UsageError
+from genus.core import STARTS, Batch, Draws, LogProb, Metrics, Nets, Network, Noise, Objective, Predictor, next_logits
 from genus.samplers.tokens import Tokens
-
-
-def behind(x: Tensor, begin: int, starts: Tensor | None = None) -> Tensor:
-    """X [B, C, *dims] moved on by one cell in raster order, `begin` first: what is read where x is predicted.
-
-    starts: [B, N] bool, other cells that are read behind `begin`.
-    """
-    flat = x.flatten(2)
-    moved = torch.cat([torch.full_like(flat[:, :, :1], begin), flat[:, :, :-1]], dim=2)
-    return (moved if starts is None else moved.masked_fill(starts[:, None], begin)).view(x.shape)
 
 
 def ended(batch: Batch) -> Batch:
@@ -41,7 +30,6 @@ def ended(batch: Batch) -> Batch:
     return replace(batch, x=batch.x[:, :, :stop], mask=batch.mask[:, :, :stop], extra=extra)
 
 
-STARTS = "starts"  # in `extra`: [B, N] bool, cells that begin a text, where the texts of a row shall not see each other
 LOGITS = 1 << 27  # numbers at once, where no gradient is wanted
 
 
@@ -112,19 +100,7 @@ class Autoregression(Objective):
         """-log p of each cell and log Z of its logits, flat, in the order of x."""
         net = nets["net"]
         assert isinstance(net, Network)
-        vocab = net.space.vocab
-        if vocab is None:
-            raise UsageError(
-                f"{self.kind} needs tokens, but this space has no vocabulary; choose a codec that gives ids"
-            )
-        starts = batch.extra.get(STARTS)
-        if starts is None:
-            said = net(behind(batch.x, vocab), cond=batch.cond)
-        elif isinstance(net, Several):
-            said = net.several(behind(batch.x, vocab, starts), starts, batch.cond)
-        else:
-            raise UsageError(f"{type(net).__name__} cannot read several texts apart; set source.alone to false")
-        logits = said.flatten(0, -2)
+        logits = next_logits(net, batch).flatten(0, -2)
         if not self.z_loss:
             nats = F.cross_entropy(logits, batch.x.flatten(), reduction="none")
             return nats, nats

@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from genus.core import Batch, Draws, LogProb, Metrics, Nets, Network, Noise, Objective, Predictor
+from genus.core import Batch, Draws, LogProb, Metrics, Nets, Network, Noise, Objective, Predictor, next_logits
 from genus.errors import UsageError
-from genus.objectives.autoregression import Autoregression, behind
+from genus.objectives.autoregression import Autoregression
 from genus.samplers.tokens import Tokens
 
 READ = Autoregression()
@@ -42,8 +42,8 @@ class Distillation(Objective):
         if "teacher" not in batch.extra:
             return READ.loss(nets, batch, draws, turn)
         net = nets["net"]
-        assert isinstance(net, Network) and net.space.vocab is not None
-        logits = net(behind(batch.x, net.space.vocab), cond=batch.cond).flatten(0, -2).float()
+        assert isinstance(net, Network)
+        logits = next_logits(net, batch).flatten(0, -2).float()
         taught = batch.extra["teacher"].flatten(0, -2).float()
         if taught.shape != logits.shape:
             raise UsageError(

@@ -15,9 +15,8 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from genus.core import Batch, Cond, Draws, LogProb, Metrics, Nets, Network, Noise, Objective, State
+from genus.core import Batch, Cond, Draws, LogProb, Metrics, Nets, Network, Noise, Objective, State, behind
 from genus.errors import NoLikelihood, UsageError
-from genus.objectives.autoregression import behind
 from genus.samplers.undrawn import Undrawn
 
 
