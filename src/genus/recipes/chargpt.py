@@ -29,8 +29,8 @@ RECIPE = Recipe(
             sampler=Tokens(tokens=500, temperature=0.8),
             source=PackedConfig(window=128),
             training=Training(rate=3e-3, muon_rate=0.02, batch=32, cooldown=0.6),
-            # Fitted to nine runs of 0.05 to 0.9 M weights in 3 to 4 blocks and of 2 to 17 M characters: docs/log.md.
-            sizing=SizingConfig(floor=0.927, a=29.7, alpha=0.4, b=145.0, beta=0.4, batch=(16, 32)),
+            # Fitted to twelve runs of 0.05 to 0.9 M weights in 3 to 4 blocks and of 2 to 17 M characters: docs/log.md.
+            sizing=SizingConfig(floor=0.916, a=11.9, alpha=0.3, b=527.0, beta=0.5, batch=(16, 32)),
         ),
     ),
     measures=(Likelihood(), Verbatim(), Samples()),

@@ -42,7 +42,7 @@ class SizingConfig(Part):
     b: float = 2085.0
     beta: float = 0.366
     repeat: float = Field(15.4, gt=0)
-    near: float = Field(0.005, ge=0)
+    near: float = Field(0.002, ge=0)
     batch: tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]] = (8, 256)
 
     @model_validator(mode="after")
