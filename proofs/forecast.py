@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +66,9 @@ def main() -> None:
 
 def one(args: Any, home: Path, source: str, recipe: str, budget: str) -> dict[str, Any]:
     """A budget's run, then half and double its size."""
+    from genus.run import Run
+    from genus.train.held import held_out
+
     start = time.monotonic()
     files = sorted(p for p in shelf(args, source).iterdir() if p.suffix in (".txt", ".parquet"))
 
@@ -90,7 +92,7 @@ def one(args: Any, home: Path, source: str, recipe: str, budget: str) -> dict[st
     return {
         "what": f"{recipe} on {source}, {budget}",
         "error": done["chosen"]["seconds"] / done["chosen"]["asked_s"] - 1,
-        "losses": {label: held_out(home / "runs" / label) for label in done},
+        "losses": {label: held_out(Run(home / "runs" / label)) for label in done},
         "sizes": {label: said["parameters"] for label, said in done.items()},
         "samples": {label: said["phases"][-1]["samples"] for label, said in done.items()},  # for a law's next fit
         "seconds": time.monotonic() - start,
@@ -102,31 +104,6 @@ def compared(run: dict[str, Any]) -> dict[str, Any]:
     """Without what is no other size: a second run of the chosen one, where the recipe has no smaller or larger."""
     kept = {k for k, n in run["sizes"].items() if k == "chosen" or n != run["sizes"]["chosen"]}
     return {**run, **{name: {k: v for k, v in run[name].items() if k in kept} for name in ("losses", "sizes")}}
-
-
-def held_out(run: Path) -> float:
-    """Loss over the whole validation split with the same draws for every size: training looks at a part of it."""
-    import torch
-
-    from genus.core import Noise
-    from genus.run import Run
-    from genus.train.corpus import Corpus
-
-    made = Run(run)
-    model, phase = made.model(), made.phase
-    turn = model.objective.judged
-    assert turn is not None
-    corpus = Corpus(made.dataset(), made.data["digest"])
-    cache = corpus.cache("val", model.codec, phase.codec, phase.conditioner, made.source)
-    noise, total, cells, first = Noise(0).child("held out"), 0.0, 0, 0
-    with torch.no_grad():
-        for batch in made.source.once(cache, model.codec, 32):
-            draws = model.objective.draws(model.nets, batch, turn, noise.of(range(first, first + len(batch))))
-            if model.conditioner is not None:
-                batch = replace(batch, cond=model.conditioner(batch.fields))
-            loss, _ = model.objective.loss(model.nets, replace(batch, fields={}, ids=()), draws, turn)
-            total, cells, first = total + float(loss) * batch.cells, cells + batch.cells, first + len(batch)
-    return total / cells
 
 
 def ladder(run: Path) -> dict[int, int]:

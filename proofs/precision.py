@@ -12,11 +12,11 @@ import json
 import statistics
 from pathlib import Path
 
-from forecast import held_out
 from lab import Lab
 from proof import Row, arguments, shelf, write
 
 from genus.run import Run
+from genus.train.held import held_out
 
 LAST, WINDOW = 100, 256
 BAR = (384, 6, 16)  # width, depth and batch that the bar speaks of
@@ -45,7 +45,7 @@ def main() -> None:
         if max(losses) != args.steps:
             raise SystemExit(f"{run.path} ended after {max(losses)} steps, not {args.steps}")
         ends[kind] = statistics.mean(loss for step, loss in losses.items() if step > args.steps - LAST)
-        judged[kind] = held_out(run.path)
+        judged[kind] = held_out(run)
         lab.say(f"{name}: {ends[kind]:.4f} in training, {judged[kind]:.4f} held out")
     bar = "<= 0.01" if args.steps >= 1000 and (args.width, args.depth, args.batch) == BAR else None
     at = f"mean of steps {args.steps - LAST + 1} to {args.steps}"

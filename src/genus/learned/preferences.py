@@ -7,10 +7,11 @@ Only the last answer counts. Of what is longer than the window the end is kept.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal, Self, final
+from typing import ClassVar, Generic, Literal, Self, TypeVar, final
 
 import numpy as np
 import torch
@@ -25,24 +26,23 @@ from genus.errors import UsageError
 from genus.learned.borrowed import lent, told
 
 Pair = tuple[Piece, Piece]
+T = TypeVar("T")
 
 
 @final
 @dataclass(frozen=True)
-class Pairs(Source):
-    """A function of (seed, step). See `PreferencesConfig.picked`."""
+class Shuffled(Source, Generic[T]):
+    """Some things of a list at a time, in a new order each epoch: a function of (seed, step). picked: their batch."""
 
-    config: PreferencesConfig
-    cache: Cache
-    codec: Codec
-    pairs: Sequence[Pair]
+    picked: Callable[[Sequence[T]], Batch]
+    things: Sequence[T]
     seed: int
     size: int
 
     def batch(self, step: int) -> Batch:
-        """[size, 1, T]."""
-        some = order(self.seed, step * self.size, self.size, len(self.pairs))
-        return self.config.picked(self.cache, self.codec, [self.pairs[i] for _, i in some])
+        """`size` of them."""
+        some = order(self.seed, step * self.size, self.size, len(self.things))
+        return self.picked([self.things[i] for _, i in some])
 
 
 @final
@@ -69,7 +69,7 @@ class PreferencesConfig(SourceConfig):
 
     def over(self, cache: Cache, codec: Codec, seed: int, batch: int) -> Source:
         """Pairs in a new order each epoch. Raises `UsageError` if there is none."""
-        return Pairs(self, cache, codec, self._pairs(cache), seed, batch)
+        return Shuffled(partial(self.picked, cache, codec), self._pairs(cache), seed, batch)
 
     def samples(self, cache: Cache) -> int:
         """Pairs."""

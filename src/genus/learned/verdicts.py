@@ -9,7 +9,7 @@ longer than the window the end is kept.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal, Self, final
 
@@ -21,30 +21,12 @@ from torch import Tensor
 from genus.core import Batch, Codec, Source, Space
 from genus.data.cache import Cache
 from genus.data.dialogue import PLAIN, STEP, WORSE, DialogueConfig, Piece, stacked
-from genus.data.source import SourceConfig, order
+from genus.data.source import SourceConfig
 from genus.errors import UsageError
 from genus.learned.borrowed import lent, told
-from genus.learned.preferences import last, log_probs
+from genus.learned.preferences import Shuffled, last, log_probs
 
 Verdict = tuple[Piece, bool]
-
-
-@final
-@dataclass(frozen=True)
-class Verdicts(Source):
-    """A function of (seed, step). See `VerdictsConfig.picked`."""
-
-    config: VerdictsConfig
-    cache: Cache
-    codec: Codec
-    verdicts: Sequence[Verdict]
-    seed: int
-    size: int
-
-    def batch(self, step: int) -> Batch:
-        """[size, 1, T]."""
-        some = order(self.seed, step * self.size, self.size, len(self.verdicts))
-        return self.config.picked(self.cache, self.codec, [self.verdicts[i] for _, i in some])
 
 
 @final
@@ -71,7 +53,7 @@ class VerdictsConfig(SourceConfig):
 
     def over(self, cache: Cache, codec: Codec, seed: int, batch: int) -> Source:
         """Answers in a new order each epoch. Raises `UsageError` if there are not both kinds."""
-        return Verdicts(self, cache, codec, self._verdicts(cache), seed, batch)
+        return Shuffled(partial(self.picked, cache, codec), self._verdicts(cache), seed, batch)
 
     def samples(self, cache: Cache) -> int:
         """Answers."""
