@@ -12,8 +12,8 @@ nothing below asks whether it holds a sequence or a picture.
     noise        every random draw, addressed by (key, sample, draw)
 
 words: Space, Cond, Batch ...; noise; contracts: what parts promise; asides: what a network says while it is trained;
-reading: logits of the next cell; model: the whole. Imports nothing of ours but the
-torch-free roots (errors, parts, dialogue); knows no family, medium or stage.
+reading: logits of the next cell; texts: what codecs of text can tell besides; model: the whole. Imports
+nothing of ours but the torch-free roots (errors, parts, dialogue); knows no family, medium or stage.
 """
 
 from __future__ import annotations
@@ -26,11 +26,8 @@ from genus.core.contracts import (
     CodecConfig,
     Conditioner,
     ConditionerConfig,
-    Conversing,
     Draws,
     Embedder,
-    Gapped,
-    Gaps,
     Judge,
     LogProb,
     Metrics,
@@ -42,17 +39,15 @@ from genus.core.contracts import (
     Sampler,
     Several,
     Source,
-    Spelled,
     Stacked,
     State,
     Turn,
     Wrap,
-    conversed,
-    gapped,
 )
 from genus.core.model import Model, Precision
 from genus.core.noise import Noise
 from genus.core.reading import STARTS, behind, next_logits
+from genus.core.texts import Conversing, Gapped, Gaps, Spelled, conversed, gapped
 from genus.core.words import Batch, Cond, Known, Roads, Rule, Space
 
 __all__ = [

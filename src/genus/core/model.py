@@ -21,10 +21,9 @@ from genus.core.contracts import (
     Predictor,
     Sampler,
     Wrap,
-    conversed,
-    gapped,
 )
 from genus.core.noise import Noise
+from genus.core.texts import conversed, gapped
 from genus.core.words import Batch, Cond, Known, Rule, Space
 from genus.errors import NoLikelihood, UsageError
 
