@@ -1,9 +1,10 @@
 """Pictures from captions that no training step has read.
 
 `--set-name emoji_noto64` or `game_icons`: captions of the test split that training has not got, made of words that it
-has. A recipe draws them; an encoder trained apart (recipe clip, on the training split alone, with another seed) looks
-for each caption's picture among those of 32 captions. Beside it: the same with the captions shuffled, which must give
-chance, and with the real held-out pictures, which is what this encoder can see at all.
+has. A recipe draws them; an encoder trained apart (`judges.Reader`, on the training split alone) looks for each
+caption's picture among those of 32 captions. Beside it: the same with the captions shuffled, which must give chance,
+and with the real held-out pictures, which is what this encoder can see at all. Writes the last seed's first pictures
+to docs/images.
 
 `--set-name pairs`: coloured shapes that the proof draws, captioned "red circle", some pairs held out although their
 colour and their shape occur. What is drawn for those is judged by rules: the nearest colour of the mean foreground,
@@ -16,6 +17,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,17 +25,21 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from judges import Judge
+from judges import Judge, Reader
 from lab import Lab, resampled, tables, words
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
-from proof import Row, arguments, shelf, write
+from proof import ROOT, Row, arguments, shelf, write
 
+from genus import files
 from genus.core import Noise
 from genus.run import Run
+from genus.validate.features import flat
 from genus.validate.retrieval import opponents
 
 AMONG = 32
+MOVES = 8  # ways of giving each picture the caption of another
+ACROSS, DOWN = 8, 4
 JUDGE_SEED = 1000
 SIDE = 32
 COLOURS = {
@@ -57,7 +63,6 @@ def main() -> None:
             "--set-name": (str, "emoji_noto64"),
             "--recipe": (str, "text-flow"),
             "--budget": (str, "20m"),
-            "--judge-budget": (str, "5m"),
             "--each": (int, 4),
             "--epochs": (int, 10),
             "--set": (words, []),
@@ -94,24 +99,25 @@ def fresh(run: Run) -> tuple[list[Any], int]:
 def named(lab: Lab, args: Any, source: Path) -> tuple[list[Row], str]:
     """Retrieval of real data's captions."""
     lab.dataset(args.set_name, tables(source))
-    judge = lab.run(args.set_name, "clip", args.judge_budget, JUDGE_SEED)
     runs = [lab.run(args.set_name, args.recipe, args.budget, seed) for seed in range(args.seeds)]
+    reader = Reader(*zip(*((r.media, str(r.fields["caption"])) for r in runs[0].dataset().media("train")), strict=True))
     records, held = fresh(runs[0])
     captions = [str(r.fields["caption"]) for r in records]
     among = min(AMONG, len(captions))
     others = opponents(captions, among - 1)
-    said = judge.embed_texts(captions)
+    said = reader.said(captions)
     hits = []
     for run in runs:
         for turn in range(args.each):
             made = lab.drawn(run, f"captions, turn {turn}", len(captions), drawing(run, captions, turn))
-            hits.append(found(said, judge.embed(list(made)), others))
+            seen = reader.seen(list(made))
+            hits.append(found(said, seen, others))
         lab.say(f"{run.name}: {np.mean(hits[-args.each :]):.3f} of {len(captions)} captions found among {among}")
     share = np.mean(hits, axis=0)
     # The pictures are those of the last turn; each is looked for by another caption, among the same number.
-    moved = np.roll(np.arange(len(captions)), 1)
-    shuffled = found(said, judge.embed(list(made))[moved], others)
-    real = found(said, judge.embed([r.media for r in records]), others)
+    moved = [np.roll(np.arange(len(captions)), by) for by in range(1, MOVES + 1)]
+    shuffled = np.mean([found(said, seen[at], others) for at in moved], axis=0)
+    real = found(said, reader.seen([r.media for r in records]), others)
     rows = [
         Row("held-out captions", held),
         Row("of these new, and made of words that training has", len(captions)),
@@ -120,7 +126,21 @@ def named(lab: Lab, args: Any, source: Path) -> tuple[list[Row], str]:
         Row("the same from the real held-out pictures (ceiling)", *resampled(real * among)),
         Row("the same with the captions shuffled (control)", *resampled(shuffled * among), baseline="1"),
     ]
-    return rows, f"encoder: clip, {args.judge_budget}, seed {JUDGE_SEED}; bootstrap over captions"
+    shown(made, captions, ROOT / "docs" / "images" / f"captions_{args.set_name}.png")
+    return rows, f"encoder: EfficientNet-Lite0 led to MiniLM, ridge {reader.ridge:.3g}; bootstrap over captions"
+
+
+def shown(made: NDArray[Any], captions: Sequence[str], path: Path) -> None:
+    """The first pictures under what was asked."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(1.2 * ACROSS, 1.35 * DOWN), dpi=100, layout="tight")
+    for axes, picture, caption in zip(figure.subplots(DOWN, ACROSS).flat, made, captions, strict=False):
+        axes.imshow(np.broadcast_to(flat(picture), (*picture.shape[:2], 3)), interpolation="nearest")
+        axes.set_title(textwrap.fill(caption, 18), fontsize=6)
+    for axes in figure.axes:
+        axes.axis("off")
+    files.replace(path, lambda part: figure.savefig(part, format="png"))
 
 
 def drawing(run: Run, captions: Sequence[str], turn: int) -> Any:

@@ -61,16 +61,17 @@ def main() -> None:
     lab.dataset(args.set_name, tables(source))
     ratios, gained, quality, rows = [], [], [], []
     for seed in range(args.seeds):
-        latent, pixel = (
-            climbed(lab, args, lab.run(args.set_name, recipe, args.budget, seed), real := Real())
-            for recipe in (args.latent, args.pixel)
-        )
+        runs = [lab.run(args.set_name, recipe, args.budget, seed) for recipe in (args.latent, args.pixel)]
+        subjects = [Subject.of(run, args.samples) for run in runs]
+        n = min(args.samples, len(subjects[0].held_out(args.samples)))
+        real = subjects[0].item_features(subjects[0].held, n)
+        latent, pixel = (climbed(lab, args, *pair, real) for pair in zip(runs, subjects, strict=True))
         target = max(min(r.fd[0] for r in rungs) for rungs in (latent, pixel)) * (1 + args.within)
         one, other = (cheapest(rungs, target) for rungs in (latent, pixel))
         ratios.append(other.operations / one.operations)
         most = int(max(args.steps))
         gained.append(pixel[args.steps.index(most)].operations / latent[args.steps.index(most)].operations)
-        quality.append(apart(one.looks, other.looks, real.looks))
+        quality.append(apart(one.looks, other.looks, real))
         lab.say(f"seed {seed}: {args.pixel} at {other.steps} steps over {args.latent} at {one.steps}: {ratios[-1]:.2f}")
         for name, rungs, chosen in ((args.latent, latent, one), (args.pixel, pixel, other)):
             best = min(rungs, key=lambda r: r.fd[0])
@@ -92,23 +93,13 @@ def main() -> None:
     write(args, f"latents_{args.set_name}", [*head, *rows], lab.seconds, note, lab.kwh)
 
 
-@final
-class Real:
-    """The features of held-out pictures, found on the way."""
-
-    looks: Features
-
-
-def climbed(lab: Lab, args: Any, run: Run, real: Real) -> list[Rung]:
-    """A run's ladder."""
-    subject = Subject.of(run, args.samples)
-    n = min(args.samples, len(subject.held_out(args.samples)))
-    real.looks = subject.item_features(subject.held, n)
+def climbed(lab: Lab, args: Any, run: Run, subject: Subject, real: Features) -> list[Rung]:
+    """A run's ladder, judged by the features of as many held-out pictures."""
     found = []
     for way, steps in itertools.product(args.ways, (int(s) for s in args.steps)):
         knobs = {"steps": steps, **turned(way)}
-        looks = lab.samples(subject, run, "ladder", n, **knobs)
-        found.append(Rung(steps, way, operations(subject, knobs), looks, distance(looks, real.looks)))
+        looks = lab.samples(subject, run, "ladder", len(real), **knobs)
+        found.append(Rung(steps, way, operations(subject, knobs), looks, distance(looks, real)))
         said = f"{found[-1].operations / 1e9:.3g} GFLOP, Fréchet {found[-1].fd[0]:.1f}"
         lab.say(f"{run.name}, {way}, {steps} steps: {said}")
     return found
