@@ -1,7 +1,7 @@
 """Quality against steps: where more of them stop helping, and what a student of four steps keeps of its teacher.
 
 (1) A run draws the same pictures, from the same noises, with more and more steps. The bar: the best distance with 20
-to 50 steps within 5 % of that with the most. (2) A recipe that distils (`reflow`, `consistency`) trains teacher and
+to 50 steps within 5 % of that with the most. (2) A recipe that distils (`progressive`, `reflow`, `consistency`) trains teacher and
 student with one command; the teacher is its phase before the last. The bars: the student's distance within 15 % of the
 teacher's at --teacher-steps, and ten times the samples a second, taken in turns. Distances are Fréchet's in the
 features of EfficientNet-Lite0; their quotient is taken of the same noises, with a jackknife interval. Control: the
@@ -33,7 +33,7 @@ def main() -> None:
         extra={
             "--set-name": (str, "mnist10k"),
             "--recipe": (str, "flow"),
-            "--students": (words, ["reflow", "consistency"]),
+            "--students": (words, ["progressive", "reflow", "consistency"]),
             "--budget": (str, "20m"),
             "--samples": (int, 500),
             "--steps": (numbers, [float(s) for s in LADDER]),
