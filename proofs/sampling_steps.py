@@ -35,6 +35,7 @@ def main() -> None:
             "--recipe": (str, "flow"),
             "--students": (words, ["progressive", "reflow", "consistency"]),
             "--budget": (str, "20m"),
+            "--student-budget": (str, "20m"),
             "--samples": (int, 500),
             "--steps": (numbers, [float(s) for s in LADDER]),
             "--teacher-steps": (int, 50),
@@ -52,7 +53,7 @@ def main() -> None:
     for student in args.students:
         rows += distilled(lab, args, student)
     note = (
-        f"{args.budget} of training, {args.samples:,} samples; quotients of distances: the same noises, jackknife over "
+        f"{args.budget} of training, of teacher and student {args.student_budget}, {args.samples:,} samples; quotients of distances: the same noises, jackknife over "
         f"samples, the seed of the middle; speed: {args.rounds} turns, median, least and most"
     )
     write(args, f"sampling_steps_{args.set_name}", rows, lab.seconds, note, lab.kwh)
@@ -88,7 +89,7 @@ def distilled(lab: Lab, args: Any, recipe: str) -> list[Row]:
     """A student beside its teacher."""
     quotients, controls, speeds, rows = [], [], [], []
     for seed in range(args.seeds):
-        run = lab.run(args.set_name, recipe, args.budget, seed)
+        run = lab.run(args.set_name, recipe, args.student_budget, seed)
         student = Subject.of(run, args.samples)
         teacher = replace(student, model=taught(run))
         steps = int(getattr(student.model.sampler, "steps", 1))
