@@ -1,10 +1,10 @@
 """Quality against steps: where more of them stop helping, and what a student of four steps keeps of its teacher.
 
 (1) A run draws the same pictures, from the same noises, with more and more steps. The bar: the best distance with 20
-to 50 steps within 5 % of that with the most. (2) A recipe that distils (`progressive`, `reflow`, `consistency`) trains teacher and
-student with one command; the teacher is its phase before the last. The bars: the student's distance within 15 % of the
-teacher's at --teacher-steps, and ten times the samples a second, taken in turns. Distances are Fréchet's in the
-features of EfficientNet-Lite0; their quotient is taken of the same noises, with a jackknife interval. Control: the
+to 50 steps within 5 % of that with the most. (2) A recipe that distils (`progressive`, `reflow`, `consistency`) trains
+teacher and student with one command; the teacher is its phase before the last. The bars: the student's distance within
+15 % of the teacher's at --teacher-steps, and ten times the samples a second, taken in turns. Distances are Fréchet's in
+the features of EfficientNet-Lite0; their quotient is taken of the same noises, with a jackknife interval. Control: the
 teacher itself at the student's number of steps.
 """
 
@@ -53,8 +53,9 @@ def main() -> None:
     for student in args.students:
         rows += distilled(lab, args, student)
     note = (
-        f"{args.budget} of training, of teacher and student {args.student_budget}, {args.samples:,} samples; quotients of distances: the same noises, jackknife over "
-        f"samples, the seed of the middle; speed: {args.rounds} turns, median, least and most"
+        f"{args.budget} of training, of teacher and student {args.student_budget}, {args.samples:,} samples; quotients "
+        f"of distances: the same noises, jackknife over samples, the seed of the middle; speed: {args.rounds} turns, "
+        "median, least and most"
     )
     write(args, f"sampling_steps_{args.set_name}", rows, lab.seconds, note, lab.kwh)
 
