@@ -124,7 +124,7 @@ def led(model: Model, batch: Batch, noise: Noise, cut: Cut) -> Batch:
     begun = (1 - along(t, x)) * x + along(t, x) * e
     target = torch.empty_like(x)
     with torch.no_grad():
-        for one in piece.unique().tolist():
+        for one in sorted(set(piece.tolist())):
             rows = (piece == one).nonzero()[:, 0]
             fields = {name: [column[i] for i in rows.tolist()] for name, column in batch.fields.items()}
             predict, _ = model.predictor(fields=fields, nets=model.drawing())
