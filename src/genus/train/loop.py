@@ -131,7 +131,8 @@ class Loop:
                 share = number(part) / number(batch) if micro < len(batch) else 1.0
                 besides, figures = summed(asides)
                 torch.autograd.backward(value * share + besides * (len(part) / len(batch)))
-                flat.gather()
+                if micro < len(batch):
+                    flat.gather()
                 loss += float(value.detach()) * share
                 for name, told in said.items():
                     about[name] = about.get(name, 0.0) + float(told) * share

@@ -1,6 +1,8 @@
 """All trained weights of a turn as one vector: a live copy in the precision of the passes, a float32 master behind it.
 
-One vector makes clipping, AdamW and the average single operators, and a resume a handful of plain tensors. Matrices
+One vector makes AdamW and the average single operators, and a resume a handful of plain tensors. Gradients stay where
+the backward pass left them until `step` takes them, some millions at a time: in float32 they are never all there, unless
+those of several passes are summed. Matrices
 inside a network go by Muon (Jordan et al. 2024): momentum, then its nearest orthogonal matrix by Newton-Schulz steps
 whose coefficients are those of Polar Express (Amsel et al. 2025, arXiv 2505.16932); stacked matrices each by itself.
 All else goes by AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101). Weight decay touches matrices only. The average
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import final
@@ -34,6 +36,7 @@ POLAR = (
 )
 MOMENTUM = 0.95
 ALIGNED = 64  # elements: a weight starts on a cache line in either precision
+BLOCK = 1 << 24  # elements that are updated at once
 
 
 def orthogonal(matrices: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
@@ -110,7 +113,8 @@ class Flat:
             ends[rank(item)[0] :] = [end] * (3 - rank(item)[0])
         self.ends = ends
         self.weights = [trained[place.name] for place in self.places]
-        self.master, self.grad = torch.zeros(ends[2]), torch.zeros(ends[2])
+        self.master = torch.zeros(ends[2])
+        self.sum: Tensor | None = None  # of the gradients of several passes
         self.mean, self.square = torch.zeros(ends[2]), torch.zeros(ends[2] - ends[0])
         self.steps = [torch.zeros(()), torch.zeros(())]  # of AdamW with and without decay: what its fused form counts
         self.live = torch.zeros(ends[2], dtype=precision)
@@ -124,12 +128,13 @@ class Flat:
             self.ema.copy_(self.master)
 
     def _bundles(self) -> list[tuple[int, Place]]:
-        """(number, first) of each run of equal matrices, or of equal stacks of them, in Muon's part."""
+        """(number, first) of each run of equal matrices, or of equal stacks of them, in Muon's part: a block at most."""
         found: list[tuple[int, Place]] = []
         for place in self.places:
             if place.start >= self.ends[0]:
                 break
-            if found and (found[-1][1].shape, found[-1][1].stack) == (place.shape, place.stack):
+            room = bool(found) and (found[-1][0] + 1) * place.size <= BLOCK
+            if room and (found[-1][1].shape, found[-1][1].stack) == (place.shape, place.stack):
                 found[-1] = (found[-1][0] + 1, found[-1][1])
             else:
                 found.append((1, place))
@@ -137,19 +142,33 @@ class Flat:
 
     def zero(self) -> None:
         """Forget the gradients."""
-        self.grad.zero_()
+        if self.sum is not None:
+            self.sum.zero_()
         for weight in self.weights:
             weight.grad = None
 
     def gather(self) -> None:
-        """Add what the weights' `.grad` hold to the float32 gradient, and empty them.
+        """Add what the weights' `.grad` hold to a float32 sum, and empty them.
 
-        `step` does it too; called after each micro-batch, it keeps the sum out of the live precision.
+        Called after each micro-batch, it keeps the sum out of the live precision. A single pass has no use for it.
         """
+        if self.sum is None:
+            self.sum = torch.zeros(self.ends[2])
         for place, weight in zip(self.places, self.weights, strict=True):
             if weight.grad is not None:
-                place.of(self.grad).add_(weight.grad)
+                place.of(self.sum).add_(weight.grad)
                 weight.grad = None
+
+    def _gradient(self, start: int, stop: int) -> Tensor:
+        """Elements start..stop of the gradient, float32, to be written to."""
+        if self.sum is not None:
+            return self.sum[start:stop]
+        found = torch.zeros(stop - start)
+        for place, weight in zip(self.places, self.weights, strict=True):
+            a, b = max(start, place.start), min(stop, place.start + place.size)
+            if a < b and weight.grad is not None:
+                found[a - start : b - start] = weight.grad.reshape(-1)[a - place.start : b - place.start]
+        return found
 
     @torch.no_grad()
     def step(self, rate_scale: float, step: int) -> Tensor:
@@ -157,61 +176,74 @@ class Flat:
 
         A gradient that is not finite changes nothing: the caller sees it in the norm and decides.
         """
-        self.gather()
-        norm: Tensor = self.grad.norm()
+        if self.sum is not None:
+            self.gather()
+        whole = self._gradient(0, self.ends[2]) if self.sum is not None or self.ends[2] <= BLOCK else None
+        norm = self._norm() if whole is None else whole.norm()
         if not bool(norm.isfinite()):
             return norm
-        if norm > self.training.clip:
-            self.grad.mul_(self.training.clip / (norm + 1e-6))
-        if self.ends[0]:
-            self._muon(self.training.muon_rate * rate_scale)
-        self._adamw(self.training.rate * rate_scale)
+        share = self.training.clip / (norm + 1e-6) if norm > self.training.clip else None
+
+        def clipped(start: int, stop: int) -> Tensor:
+            some = self._gradient(start, stop) if whole is None else whole[start:stop]
+            return some if share is None else some.mul_(share)
+
+        self._muon(self.training.muon_rate * rate_scale, clipped)
+        self._adamw(self.training.rate * rate_scale, clipped)
         self.live.copy_(self.master)
+        for weight in self.weights:
+            weight.grad = None
         if self.ema is not None:
             # beta = (1 - 1 / t)^(1 / h): weights of a step grow as a power of its number, h = 1 is the plain mean.
             beta = (1 - 1 / (step + 1)) ** (1 / self.training.ema)
             self.ema.lerp_(self.master, 1 - beta)
         return norm
 
-    def _muon(self, rate: float) -> None:
-        end = self.ends[0]
-        grad, mean = self.grad[:end], self.mean[:end]
-        mean.lerp_(grad, 1 - MOMENTUM)
-        grad.lerp_(mean, MOMENTUM)  # Nesterov's look ahead
-        self.master[:end].mul_(1 - rate * self.training.weight_decay)
+    def _norm(self) -> Tensor:
+        """Of the gradients where they are."""
+        found = [torch.linalg.vector_norm(w.grad, dtype=torch.float32) for w in self.weights if w.grad is not None]
+        return torch.stack(found).norm() if found else torch.zeros(())
+
+    def _muon(self, rate: float, clipped: Callable[[int, int], Tensor]) -> None:
         for number, first in self.bundles:
             stride = -(-first.size // ALIGNED) * ALIGNED
+            start, stop = first.start, first.start + number * stride
+            grad, mean = clipped(start, stop), self.mean[start:stop]
+            mean.lerp_(grad, 1 - MOMENTUM)
+            grad.lerp_(mean, MOMENTUM)  # Nesterov's look ahead
             rows, columns = first.matrix
-            lay = (number, first.stack, rows, columns), (stride, rows * columns, columns, 1), first.start
-            some = grad.as_strided(*lay)
+            lay = (number, first.stack, rows, columns), (stride, rows * columns, columns, 1)
+            some = grad.as_strided(*lay, grad.storage_offset())
             update = orthogonal(some.reshape(-1, rows, columns), self.precision).view_as(some)
+            master = self.master[start:stop].mul_(1 - rate * self.training.weight_decay)
             # Jordan's scale: the change of an output is as large whatever the shape.
-            self.master.as_strided(*lay).sub_(update, alpha=rate * max(1.0, rows / columns) ** 0.5)
+            master.as_strided(*lay, start).sub_(update, alpha=rate * max(1.0, rows / columns) ** 0.5)
 
-    def _adamw(self, rate: float) -> None:
+    def _adamw(self, rate: float, clipped: Callable[[int, int], Tensor]) -> None:
         (beta1, beta2), first = self.training.betas, self.ends[0]
         for start, end, decay, count in (
             (self.ends[0], self.ends[1], self.training.weight_decay, self.steps[0]),
             (self.ends[1], self.ends[2], 0.0, self.steps[1]),
         ):
-            if start == end:
-                continue
-            adamw(
-                [self.master[start:end]],
-                [self.grad[start:end]],
-                [self.mean[start:end]],
-                [self.square[start - first : end - first]],
-                [],
-                [count],
-                fused=True,
-                amsgrad=False,
-                beta1=beta1,
-                beta2=beta2,
-                lr=rate,
-                weight_decay=decay,
-                eps=1e-8,
-                maximize=False,
-            )
+            before = count.clone()
+            for a in range(start, end, BLOCK):
+                b = min(a + BLOCK, end)
+                adamw(
+                    [self.master[a:b]],
+                    [clipped(a, b)],
+                    [self.mean[a:b]],
+                    [self.square[a - first : b - first]],
+                    [],
+                    [count.copy_(before)],
+                    fused=True,
+                    amsgrad=False,
+                    beta1=beta1,
+                    beta2=beta2,
+                    lr=rate,
+                    weight_decay=decay,
+                    eps=1e-8,
+                    maximize=False,
+                )
 
     def averaged(self) -> dict[str, Tensor]:
         """The weights to keep, by name, in float32: the average where there is one, else the master."""
