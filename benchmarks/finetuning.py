@@ -108,7 +108,6 @@ def genus(args: argparse.Namespace, lora: bool) -> None:
         pace=Pace(1_000_000, timed=False), precision=torch.bfloat16, folder=Path(os.devnull), meter=Meter(),
         watch=Silent(), loss=model.objective.loss,
     )  # fmt: skip
-    del data  # each batch is read by the source
     for _ in asked():
         clock, used = time.perf_counter(), spent()
         loss, norm = loop.step()
