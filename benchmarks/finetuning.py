@@ -401,7 +401,7 @@ def main() -> None:
         prepared(args)
         for group in args.groups:
             names = tuple(args.engines or GROUPS[group])
-            turns = (args.rounds + 1, 1) if group == "rollouts" else (args.steps, min(2, args.steps - 1))
+            turns = (args.rounds + 1, 1) if group == "rollouts" else (args.steps, 2 if args.steps > 5 else 1)
             found[group] = turned(args, names, *turns)
             print(json.dumps({group: found[group]}), file=sys.stderr, flush=True)
     print(json.dumps(found, indent=1))

@@ -14,7 +14,6 @@ from torch import Tensor
 
 from genus.errors import UsageError
 
-
 Words = np.ndarray[Any, np.dtype[np.uint64]]
 
 
@@ -103,7 +102,9 @@ SLACK = 5e-3  # far more than float32 is off above it
 
 def _chosen(words: Words, logits: Tensor) -> int:
     """The argmax of logits [V] and the Gumbel noise of these words."""
-    rest = torch.from_numpy((~words >> np.uint64(12)).view(np.int64)).float().mul_(2.0**-52)  # 1 - u: fine where u is large
+    rest = (
+        torch.from_numpy((~words >> np.uint64(12)).view(np.int64)).float().mul_(2.0**-52)
+    )  # 1 - u: fine where u is large
     seen = logits.float() - rest.clamp_(max=1 - LEAST).neg_().log1p_().neg_().log_()
     most = float(seen.max())
     some = (seen >= most - SLACK).nonzero()[:, 0]

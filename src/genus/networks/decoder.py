@@ -27,6 +27,7 @@ from genus.errors import UsageError
 from genus.networks.again import through
 from genus.networks.attention import Memory, Scaled, Table, Turned, attend, begun, places, taped, walls, waves
 from genus.networks.experts import Experts, gated
+from genus.networks.lora import Adapted
 from genus.networks.packed import GROUP, PackedLayers, PackedLinear, kernel
 from genus.networks.scores import scored
 from genus.parts import Part
@@ -324,6 +325,7 @@ class Decoder(Network):
         made.blocks = copy.deepcopy(self.blocks).requires_grad_(False)
         for block in made.blocks:
             for name, part in list(block.named_children()):
+                part = part.merged() if isinstance(part, Adapted) else part
                 if isinstance(part, nn.Linear) and part.in_features % GROUP == 0:
                     setattr(block, name, PackedLinear.of(part, bits))
         made.layers = at_once(self.config, made.blocks, bits)
