@@ -15,8 +15,11 @@ genus is `train.loop` in bf16, as `genus train --recipe sft` runs it. trl is SFT
 bf16 autocast, activations worked out again in the backward pass (`trl`), and the same with activations kept
 (`trl-kept`), which is faster. Each engine works in a process of its own and they take turns, a step each. Printed are
 medians of the ratios inside a turn, by the clock and by the processor's time (which other load on the machine moves
-less), the most memory that each process has held, and the largest distance of the loss curves. Rollouts: conversations
-answered by the model in training, at temperature 1 and unfiltered, the same number of tokens for all.
+less), the most memory that each process has held, and the largest distance of the loss curves.
+
+Rollouts: `--answers` conversations, `--group` to a question as GRPO asks for them, answered by the model in training,
+at temperature 1 and unfiltered, the same number of tokens for all. genus draws as `learned.attempts` does, with weights
+of 8 bits (`source.precision=int8`, packed anew for each batch: that is counted) and with its own in bf16.
 """
 
 from __future__ import annotations
@@ -177,8 +180,10 @@ def trl(args: argparse.Namespace, lora: bool, kept: bool) -> None:
     trainer.train()
 
 
-def genus_rollouts(args: argparse.Namespace) -> None:
+def genus_rollouts(args: argparse.Namespace, precision: str | None) -> None:
     """Answers of a model whose weights stand as they do in training: in bf16."""
+    from dataclasses import replace
+
     import torch
 
     from genus.core import Noise
@@ -191,11 +196,11 @@ def genus_rollouts(args: argparse.Namespace) -> None:
     model.nets.to(torch.bfloat16)
     questions = json.loads((args.shared / "questions.json").read_text())
     rows = [(Message("user", text),) for text in questions]
-    knobs = {**PLAINLY, "logit_bias": dict.fromkeys(model.codec.space.stops, -1e9)}
+    knobs = {**PLAINLY, "logit_bias": dict.fromkeys(model.codec.space.stops, -1e9), "precision": precision}
     for i, _ in enumerate(asked()):
         noise = Noise(0).of(range(i * len(rows), (i + 1) * len(rows)))
         clock, used = time.perf_counter(), spent()
-        _, mask = model.answers(noise, rows, args.tokens, **knobs)
+        _, mask = replace(model).answers(noise, rows, args.tokens, **knobs)
         told(seconds=time.perf_counter() - clock, cpu=spent() - used, tokens=int(mask.sum()))
 
 
@@ -231,14 +236,15 @@ ENGINES: dict[str, Callable[[argparse.Namespace], None]] = {
     "genus-lora": lambda args: genus(args, True),
     "trl-lora": lambda args: trl(args, True, False),
     "trl-lora-kept": lambda args: trl(args, True, True),
-    "genus-rollouts": genus_rollouts,
+    "genus-rollouts": lambda args: genus_rollouts(args, "int8"),
+    "genus-rollouts-bf16": lambda args: genus_rollouts(args, None),
     "transformers-bf16": lambda args: transformers(args, "bf16"),
     "transformers-fp32": lambda args: transformers(args, "fp32"),
 }
 GROUPS = {
     "full": ("genus", "trl", "trl-kept"),
     "lora": ("genus-lora", "trl-lora", "trl-lora-kept"),
-    "rollouts": ("genus-rollouts", "transformers-bf16", "transformers-fp32"),
+    "rollouts": ("genus-rollouts", "genus-rollouts-bf16", "transformers-bf16", "transformers-fp32"),
 }
 
 
@@ -291,7 +297,8 @@ def prepared(args: argparse.Namespace) -> None:
             size = getattr(block, name).in_features
             first[f"{layer}.{name}"] = torch.randn(RANK, size) / size**0.5
     save_file(first, args.shared / "lora.safetensors")
-    (args.shared / "questions.json").write_text(json.dumps(asks[: args.answers]))
+    questions = [asks[i // args.group] for i in range(args.answers)]
+    (args.shared / "questions.json").write_text(json.dumps(questions))
 
 
 class Engine:
@@ -384,6 +391,7 @@ def main() -> None:
     read.add_argument("--window", type=int, default=256)
     read.add_argument("--packed", type=int, default=0)
     read.add_argument("--answers", type=int, default=32, help="rollouts at once")
+    read.add_argument("--group", type=int, default=8, help="of them to one question")
     read.add_argument("--tokens", type=int, default=64, help="of each")
     read.add_argument("--rounds", type=int, default=3, help="of rollouts, after one to warm up")
     read.add_argument("--engine", help=argparse.SUPPRESS)

@@ -108,8 +108,8 @@ PLAINLY: Mapping[str, Any] = {
 @final
 class AttemptsConfig(SourceConfig):
     """reward: judges. group: answers to a question. tokens: of an answer at most. phase: of the frozen reference; None:
-    there is none. precision: of the weights that draw; int8 is several times as fast, and what each answer counts for is
-    still told by the weights themselves; None: theirs. window: cells of question and answer together.
+    there is none. precision: of the weights that draw; int8 is several times as fast where these are many, and log p is
+    still that of the weights themselves; None: theirs. window: cells of question and answer together.
     """
 
     kind: Literal["learned.attempts"] = "learned.attempts"

@@ -1,10 +1,10 @@
 """All trained weights of a turn as one vector: a live copy in the precision of the passes, a float32 master behind it.
 
 One vector makes AdamW and the average single operators, and a resume a handful of plain tensors. Gradients stay where
-the backward pass left them until `step` takes them, some millions at a time: in float32 they are never all there, unless
-those of several passes are summed. Matrices
-inside a network go by Muon (Jordan et al. 2024): momentum, then its nearest orthogonal matrix by Newton-Schulz steps
-whose coefficients are those of Polar Express (Amsel et al. 2025, arXiv 2505.16932); stacked matrices each by itself.
+the backward pass left them until `step` takes them, some millions at a time: they are never all there in float32, but
+where those of several passes are summed. Matrices inside a network go by Muon (Jordan et al. 2024): momentum, then its
+nearest orthogonal matrix by Newton-Schulz steps whose coefficients are those of Polar Express (Amsel et al. 2025, arXiv
+2505.16932); stacked matrices each by itself.
 All else goes by AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101). Weight decay touches matrices only. The average
 is the power-function one of Karras et al. 2024 (arXiv 2312.02696, section 3.1). Knows no loss, no schedule and no file.
 """
@@ -128,7 +128,7 @@ class Flat:
             self.ema.copy_(self.master)
 
     def _bundles(self) -> list[tuple[int, Place]]:
-        """(number, first) of each run of equal matrices, or of equal stacks of them, in Muon's part: a block at most."""
+        """(number, first) of runs of equal matrices, or of equal stacks of them, in Muon's part; a block at most."""
         found: list[tuple[int, Place]] = []
         for place in self.places:
             if place.start >= self.ends[0]:
