@@ -14,6 +14,9 @@ from torch import Tensor
 
 from genus.errors import UsageError
 
+LEAST = 2.0**-16  # fractions below it are taken for it in float32
+SLACK = 5e-3  # far more than float32 is off above it
+
 Words = np.ndarray[Any, np.dtype[np.uint64]]
 
 
@@ -96,15 +99,10 @@ def _fraction(bits: Words) -> Tensor:
     return torch.from_numpy(((bits >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
 
 
-LEAST = 2.0**-16  # fractions below it are taken for it in float32
-SLACK = 5e-3  # far more than float32 is off above it
-
-
 def _chosen(words: Words, logits: Tensor) -> int:
     """The argmax of logits [V] and the Gumbel noise of these words."""
-    rest = (
-        torch.from_numpy((~words >> np.uint64(12)).view(np.int64)).float().mul_(2.0**-52)
-    )  # 1 - u: fine where u is large
+    # 1 - u, which is fine where u is near 1: there the noise is large.
+    rest = torch.from_numpy((~words >> np.uint64(12)).view(np.int64)).float().mul_(2.0**-52)
     seen = logits.float() - rest.clamp_(max=1 - LEAST).neg_().log1p_().neg_().log_()
     most = float(seen.max())
     some = (seen >= most - SLACK).nonzero()[:, 0]
