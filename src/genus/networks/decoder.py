@@ -411,10 +411,10 @@ class Layer(nn.Module):
     def asked(self, qkv: Tensor, table: Table | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values [B, n, heads, head], turned to their places."""
         sizes = [self.heads * self.head, self.kv_heads * self.head, self.kv_heads * self.head]
-        q, k, v = qkv.split(sizes, -1)
+        q, k, v = torch.split(qkv, sizes, -1)
         if self.q_norm is not None and self.k_norm is not None and not self.each:
             q, k = self.q_norm(q), self.k_norm(k)
-        q, k, v = (y.unflatten(-1, (-1, self.head)) for y in (q, k, v))
+        q, k, v = (y.view(*y.shape[:-1], -1, self.head) for y in (q, k, v))
         if self.q_norm is not None and self.k_norm is not None and self.each:
             q, k = self.q_norm(q), self.k_norm(k)
         if table is not None:

@@ -20,7 +20,7 @@ BLOCK = 1 << 26  # logits at once, in the format of h
 PART = 1 << 20  # of these in float32
 
 
-@torch.compiler.disable
+@torch.compiler.disable  # type: ignore[untyped-decorator]
 def scored(h: Tensor, weight: Tensor, ids: Tensor, counts: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Nats and z, float32 [...], of ids [...] behind h [..., width]; 0 where `counts` is false. weight: [vocab, width].
 
