@@ -328,8 +328,21 @@ class Decoder(Network):
                 part = part.merged() if isinstance(part, Adapted) else part
                 if isinstance(part, nn.Linear) and part.in_features % GROUP == 0:
                     setattr(block, name, PackedLinear.of(part, bits))
+        made.blocks.float()
+        for name, part in (("embed", self.embed), ("norm", self.norm), ("places", self.places)):
+            setattr(made, name, None if part is None else wide(part))
         made.layers = at_once(self.config, made.blocks, bits)
         return made
+
+
+def wide(module: nn.Module) -> nn.Module:
+    """The same module with its own weights in float32, to draw with."""
+    if all(p.dtype is torch.float32 for p in module.parameters()):
+        return module
+    made = copy.copy(module)
+    weights = {name: nn.Parameter(p.detach().float(), requires_grad=False) for name, p in module.named_parameters()}
+    made._parameters = {name: weights.get(name) for name in module._parameters}
+    return made
 
 
 def at_once(config: DecoderConfig, blocks: nn.ModuleList, bits: int) -> PackedLayers | None:

@@ -201,8 +201,8 @@ class Loop:
 
     def weights(self) -> dict[str, Tensor]:
         """The averaged weights of all turns and what the nets hold beside weights, by their name in `nets`, copied."""
-        found = {k: v for flat in self.flats.values() for k, v in flat.averaged().items()} | self.buffers()
-        return {k: v.detach().clone() for k, v in found.items()}
+        found = {k: v for flat in self.flats.values() for k, v in flat.averaged().items()}
+        return found | {k: v.detach().clone() for k, v in self.buffers().items()}
 
     def buffers(self) -> dict[str, Tensor]:
         """What the nets hold beside weights and is kept, by name."""
