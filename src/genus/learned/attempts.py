@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import Tensor
 
 from genus import dialogue
-from genus.core import Batch, Codec, Model, Noise, Source, Space
+from genus.core import Batch, Codec, Model, Noise, Precision, Source, Space
 from genus.data.cache import Cache
 from genus.data.dialogue import DialogueConfig
 from genus.data.source import SourceConfig, order
@@ -72,7 +72,9 @@ class Attempts(Source):
         some = [self.questions[i] for _, i in order(self.seed, step * number, number, len(self.questions))]
         rows = [some[i // group] for i in range(self.size)]
         noise = Noise(self.seed).child("attempts").of(range(step * self.size, (step + 1) * self.size))
-        x, mask = self.model.answers(noise, [q.asked for q in rows], self.config.tokens, **PLAINLY)
+        now = replace(self.model)  # copies of fewer bits are of the weights as they stand
+        knobs = {**PLAINLY, "precision": self.config.precision}
+        x, mask = now.answers(noise, [q.asked for q in rows], self.config.tokens, **knobs)
         if x.shape[2] > self.model.space.dims[0]:
             raise UsageError(
                 f"a question and its answer take {x.shape[2]} cells, but source.window = {self.model.space.dims[0]}; "
@@ -106,7 +108,8 @@ PLAINLY: Mapping[str, Any] = {
 @final
 class AttemptsConfig(SourceConfig):
     """reward: judges. group: answers to a question. tokens: of an answer at most. phase: of the frozen reference; None:
-    there is none. window: cells of question and answer together.
+    there is none. precision: of the weights that draw; int8 is several times as fast where these are many, and log p is
+    still that of the weights themselves; None: theirs. window: cells of question and answer together.
     """
 
     kind: Literal["learned.attempts"] = "learned.attempts"
@@ -116,6 +119,7 @@ class AttemptsConfig(SourceConfig):
     tokens: int = Field(128, ge=1)
     advantage: Advantage = "group"
     phase: str | None = Field(None, pattern=r"^[a-z][a-z0-9-]*$")
+    precision: Precision | None = None
     window: int = Field(512, ge=2)
     place: str | None = None
 

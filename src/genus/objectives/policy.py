@@ -61,7 +61,7 @@ class Policy(Objective):
         if self.kl and "reference" not in batch.extra:
             raise UsageError(f"{self.kind}: kl = {self.kl:g} needs a reference; name its phase with source.phase")
         log_p, counts = -READ.cells(nets, batch), batch.mask.to(batch.weight.dtype)
-        moved = (log_p - batch.extra["old"]).exp()
+        moved = (log_p - batch.extra["old"] * counts).exp()
         advantage = batch.weight.view(-1, *(1,) * (log_p.dim() - 1))
         within = moved.clamp(1 - self.low, 1 + (self.low if self.high is None else self.high))
         gained = (moved * advantage).minimum(within * advantage)
@@ -69,7 +69,7 @@ class Policy(Objective):
         told = {"clipped": (clipped * counts).sum() / counts.sum().clamp(min=1)}
         each = -gained
         if "reference" in batch.extra:
-            far = batch.extra["reference"] - log_p
+            far = batch.extra["reference"] * counts - log_p
             apart = far.exp() - far - 1
             each = each + self.kl * apart
             told["apart"] = (apart.detach() * counts).sum() / counts.sum().clamp(min=1)
