@@ -80,8 +80,8 @@ def asked(row: Mapping[str, str]) -> str:
     return row["instruction"] + (f"\n{row['input']}" if row["input"] else "")
 
 
-def prepared(lab: Lab, shown: Path, prose: Path, texts: int) -> Held:
-    """Collects what is learned from; gives what is held out: the test and validation split, and the pairs of these."""
+def prepared(lab: Lab, shown: Path, prose: Path, texts: int, most: int) -> Held:
+    """Collects what is learned from; gives what is held out: the test and validation split, at most so many of each."""
     parts = {name: lines(shown / f"{name}.jsonl") for name in ("train", "val", "test", "preference")}
     held = [row for name in ("test", "val") for row in parts[name]]
     questions = [(asked(row), row["output"]) for row in held]
@@ -89,14 +89,15 @@ def prepared(lab: Lab, shown: Path, prose: Path, texts: int) -> Held:
     taught = [{"question": asked(r), "answer": r["output"]} for r in parts["train"] if asked(r) not in secret]
     known = {row["question"] for row in taught}
     pairs = [Pair(asked(r), r["chosen"], r["rejected"]) for r in parts["preference"] if r["chosen"] != r["rejected"]]
-    learned = [p._asdict() for p in pairs if p.asked not in secret]
-    learned = [{"question": p["asked"], "chosen": p["chosen"], "rejected": p["rejected"]} for p in learned]
+    learned = [
+        {"question": p.asked, "chosen": p.chosen, "rejected": p.rejected} for p in pairs if p.asked not in secret
+    ]
     lab.dataset("answers", [table(lab.folder / "answers.jsonl", taught)], cleaned=False)
     lab.dataset("pairs", [table(lab.folder / "pairs.jsonl", learned)], cleaned=False)
     questions = [(question, answer) for question, answer in questions if question not in known]
     unseen = [p for p in pairs if p.asked in secret and p.asked not in known]
     abstracts = [row["abstract"] for row in lines(prose / "test.jsonl")]
-    return Held(questions, unseen, [*formal(), *named(questions)], abstracts[:texts])
+    return Held(questions[:most], unseen[:most], [*formal(), *named(questions)][-most:], abstracts[:texts])
 
 
 # ---------------------------------------------------------------------------------------------------- what is measured
@@ -242,13 +243,13 @@ def main() -> None:
     """See the module."""
     wanted = {
         "--sft": (int, 100), "--dpo": (int, 50), "--judge": (int, 40), "--rank": (int, 16), "--texts": (int, 60),
-        "--keep": (Path, None),
+        "--held": (int, 1000), "--keep": (Path, None),
     }  # fmt: skip
     args = arguments(__doc__, wanted)
     shown, prose = shelf(args, "instruct_small"), shelf(args, "scitldr")
     torch.set_num_threads(1)
     lab = Lab(args.keep)
-    held = prepared(lab, shown, prose, args.texts)
+    held = prepared(lab, shown, prose, args.texts, args.held)
     if not (lab.home / "runs" / "smol" / "summary.json").exists():
         lab.genus("import", "smollm2", "--name", "smol")
     base = Run(lab.home / "runs" / "smol")
