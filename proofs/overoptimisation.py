@@ -34,7 +34,7 @@ from genus.train.stage import train
 from genus.validate.rewarded import earned
 
 TINY = ("training.precision=fp32", "training.compile=no", "source.window=96")
-RLOO = ("training.batch=128", "training.rate=1e-3", "source.tokens=32", "source.group=4")
+RLOO = ("training.batch=128", "training.rate=3e-4", "source.tokens=32", "source.group=4")
 #: (thing, name) each.
 Orders = Sequence[tuple[str, str]]
 PLACES = (0, 1, 2, 4, 8, 16)  # where the policy is looked at, in sixteenths of --policy
@@ -112,7 +112,7 @@ def curve(lab: Lab, args: Any, seed: int) -> dict[str, list[Point]]:
     held = clerks(lab, seed, args.pairs)
     start = clerk(lab, seed, 400)
     taught = ["training.rate=1e-3", "training.muon_rate=5e-3", f"training.seed={seed}", *TINY]
-    judge = lab.tuned(f"clerks-judge-{seed}", f"orders-{seed}", "reward", "60 steps", taught, str(start.path))
+    judge = lab.tuned(f"clerks-judge-{seed}", f"orders-{seed}", "reward", "120 steps", taught, str(start.path))
     at = [args.policy * part // PLACES[-1] for part in PLACES]
     budgets = {"free": "null", "bound": f"{args.nats:g}"}
     return {
@@ -153,7 +153,7 @@ def drawn(points: Sequence[Point]) -> str:
 
 def main() -> None:
     """See the module."""
-    wanted = {"--policy": (int, 320), "--pairs": (int, 300), "--nats": (float, 6.0), "--keep": (Path, None)}
+    wanted = {"--policy": (int, 160), "--pairs": (int, 1000), "--nats": (float, 3.0), "--keep": (Path, None)}
     args = arguments(__doc__, wanted)
     torch.set_num_threads(1)
     lab = Lab(args.keep)
