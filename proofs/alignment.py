@@ -4,7 +4,7 @@ Three runs on instruct_small, each by an adapter of low rank: `sft` on its train
 that, on its pairs (the more courteous answer was preferred). All are measured on questions that none of them saw:
 
 - held-out answers, in bits per byte behind the question;
-- instructions whose keeping a program can check (`instructions.py`), answered greedily;
+- instructions whose keeping a program can check (`instructions.py`), answered greedily with weights of 8 bits;
 - general text: abstracts of SciTLDR, bits per byte, by how much it got worse;
 - held-out pairs: of how many the better answer is the likelier one. The bar is on that plain word, of DPO against SFT.
   What DPO's implicit reward says (by which answer gained more on SFT) stands beside it;
@@ -132,7 +132,7 @@ def measured(lab: Lab, run: Run, held: Held) -> dict[str, Numbers]:
 
     def kept() -> Numbers:
         talks = [(Message("user", one.asked),) for one in held.instructions]
-        said = answers(run.model(), talks, 64, batch=32, temperature=0)
+        said = answers(run.model(), talks, 64, batch=32, temperature=0, precision="int8")
         files.write_json(run.path / "kept" / "instructions.json", said)
         return np.array([float(one.kept(text)) for one, text in zip(held.instructions, said, strict=True)])
 

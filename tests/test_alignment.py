@@ -8,7 +8,9 @@ import torch
 import toys
 
 from genus.cli import app
+from genus.core import Batch
 from genus.errors import UsageError
+from genus.learned import attempts, preferences
 from genus.learned.judge import JudgeConfig
 from genus.networks.transformer import TransformerConfig
 from genus.recipes import find, with_given, with_settings, with_start
@@ -210,6 +212,23 @@ class TestAgainstAJudge:
     def test_what_learned_no_rewards_is_no_judge(self, tuned):
         with pytest.raises(UsageError, match="learned no rewards"):
             JudgeConfig().after({"reward": tuned.path})([], "", "wool")
+
+
+class TestWhatIsFrozen:
+    def test_it_is_read_in_the_number_format_of_its_training(self, base):
+        x = torch.randint(base.model().space.vocab, (3, 1, 16), generator=torch.Generator().manual_seed(0))
+        for precision, half in (("fp32", False), ("bf16", True)):
+            model = replace(base.model(), precision=precision)
+            for room, read in ((attempts, x), (preferences, Batch(x))):
+                found, whole = room.frozen(model, read), room.log_probs(model, read)
+                assert torch.equal(found, room.log_probs(model, read, model.drawing("bf16"))) is half
+                assert torch.equal(found, whole) is not half and torch.allclose(found, whole, atol=1)
+
+    def test_a_few_rows_at_a_time_are_as_all(self, base, monkeypatch):
+        x = torch.randint(base.model().space.vocab, (5, 1, 16), generator=torch.Generator().manual_seed(0))
+        whole = attempts.log_probs(base.model(), x)
+        monkeypatch.setattr(attempts, "AT_ONCE", 2 * 16 * base.model().space.vocab)
+        assert torch.allclose(attempts.log_probs(base.model(), x), whole, atol=1e-5)
 
 
 class TestRunsInPlaceOfPhases:
