@@ -198,7 +198,7 @@ def gained(found: Sequence[dict[str, dict[str, Numbers]]], held: Held) -> list[R
         Row(f"instructions kept, {run}", *resampled(of(run, "kept")), unit="share") for run in ("base", "sft", "dpo")
     ]
     gain = resampled(of("sft", "kept") - of("base", "kept"))
-    rows.append(Row("instructions kept, sft - base", *gain, ">= 0", unit="of 1"))
+    rows.append(Row("instructions kept, sft - base", *gain, ">= 0.001", unit="of 1"))
     rule = np.array([one.kind != "names what is asked" for one in held.instructions])
     for name, some in (("rules of form", rule), ("names what is asked", ~rule)):
         was, now = (float(of(run, "kept")[some].mean()) for run in ("base", "sft"))

@@ -62,9 +62,10 @@ class JudgeConfig(Reward):
 
 
 def answered(model: Model, messages: Sequence[Message]) -> tuple[Tensor, Tensor]:
-    """A conversation as x [1, T], and where its last answer is, [1, T] bool. Of a longer one the end of a window."""
+    """A conversation up to its end as x [1, T], and where its last answer is, [1, T] bool. Of a longer one the end."""
     ids, spoken = conversed(model.codec, messages)
-    answer = spoken.clone()
-    answer[: int((~spoken).nonzero()[-1]) + 1] = False  # the last answer alone
+    stop = int(spoken.nonzero()[-1]) + 1  # a template may write something behind it
+    answer = spoken[:stop].clone()
+    answer[: int((~answer).nonzero()[-1]) + 1] = False  # the last answer alone
     window = model.space.dims[0]
-    return model.codec.lift(ids)[:, -window:], answer[None, -window:]
+    return model.codec.lift(ids[:, :stop])[:, -window:], answer[None, -window:]

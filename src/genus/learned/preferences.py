@@ -140,8 +140,13 @@ def paired(cache: Cache, window: int) -> list[Pair]:
 def last(
     marks: np.ndarray[tuple[int, ...], np.dtype[np.int32]], item: int, start: int, stop: int, window: int
 ) -> Piece:
-    """Cells start..stop of an item, or the end of them, of which the last answer counts."""
-    silent = np.flatnonzero(marks[start:stop] & SAID == 0)
+    """Cells start..stop of an item, or the end of them, of which the last answer counts.
+
+    What a template writes behind it is left out: it is read by none of what counts.
+    """
+    said = (marks[start:stop] & SAID).astype(bool)
+    stop = start + int(np.flatnonzero(said)[-1]) + 1 if said.any() else stop
+    silent = np.flatnonzero(~said[: stop - start])
     counts = start + (int(silent[-1]) + 1 if len(silent) else 0)
     start = max(start, stop - window)
     return Piece(item, start, max(start, counts), stop)
