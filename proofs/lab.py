@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, final
@@ -111,6 +111,21 @@ class Lab:
         self.say(f"run {name}: {run.summary['parameters']:,} parameters, {run.summary['seconds']:.0f} s")
         return run
 
+    def tuned(
+        self, name: str, dataset: str, recipe: str, budget: str, settings: Sequence[str], start: str, **given: str
+    ) -> Run:
+        """Trained from the run `start`, or read if it is there. given: runs in place of earlier phases."""
+        path = self.home / "runs" / name
+        if not (path / "summary.json").exists():
+            self.say(f"training {name} for {budget}")
+            sets = [word for setting in settings for word in ("--set", setting)]
+            runs = [word for phase, run in given.items() for word in ("--given", f"{phase}={run}")]
+            words = ["--recipe", recipe, "--budget", budget, "--name", name, "--yes", "--from", start]
+            self.genus("train", dataset, *words, *runs, *sets)
+        run = Run(path)
+        self.say(f"run {name}: {run.summary['steps']} steps, {run.summary['seconds']:.0f} s")
+        return run
+
     def kept(self, run: Run, key: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         """An array that belongs to a run, made once."""
         path = run.path / "kept" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.npy"
@@ -180,6 +195,12 @@ def resampled(values: NDArray[Any], statistic: Callable[[NDArray[Any]], float] =
     found = [statistic(values[rng.integers(0, len(values), len(values))]) for _ in range(times)]
     low, high = np.quantile(found, (0.025, 0.975))
     return float(statistic(values)), float(low), float(high)
+
+
+def table(path: Path, rows: Sequence[Mapping[str, str]]) -> Path:
+    """Rows as .jsonl."""
+    files.write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    return path
 
 
 def numbers(text: str) -> list[float]:

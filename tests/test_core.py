@@ -80,6 +80,23 @@ def test_gumbel_draws_from_the_softmax(many):
     assert stats.chisquare(drawn.numpy(), [1e4, 6e4, 3e4]).pvalue > 0.01
 
 
+@pytest.mark.parametrize("size", [3, 5000])
+@pytest.mark.parametrize("spread", [0.0, 1.0, 12.0])
+def test_the_chosen_id_is_the_one_that_all_noise_would_choose(size, spread, monkeypatch):
+    """Where float32 decides, where one id is nearly sure, where ids are forbidden, and where none can be ruled out."""
+    logits = torch.randn(200, 2, size, generator=torch.Generator().manual_seed(size)) * spread
+    logits[:50, 0, 0] += 15  # it wins with noise that float32 does not hold
+    logits[50:80, :, 1:] = -math.inf
+    noise = Noise(5, tuple(range(200)))
+    for draw, kind in enumerate((torch.float32, torch.float64)):
+        known = (logits.to(kind) + noise.gumbel(draw, logits.shape[1:])).argmax(-1)
+        assert torch.equal(noise.chosen(draw, logits.to(kind)), known)
+    low = np.full((1, 1, size), 3, np.uint64)
+    low[..., 1] = 2**36
+    monkeypatch.setattr(Noise, "bits", lambda self, draw, shape=(): low)
+    assert Noise(0).chosen(0, torch.zeros(1, 1, size)).tolist() == [[1]]
+
+
 def test_samples_and_draws_and_children_are_uncorrelated():
     noise = Noise(9, tuple(range(300)))
     a = noise.normal(0, (300,)).double()

@@ -13,6 +13,7 @@ from genus.deploy import publish
 from genus.errors import UsageError
 from genus.recipe import Recipe
 from genus.recipes import USUAL, describe, find, names, with_settings
+from genus.recipes.rloo import JUDGE
 from genus.run import Run, assemble
 from genus.samplers.undrawn import Undrawn
 from genus.train import checkpoint
@@ -154,6 +155,9 @@ def shrunk(part):
     """Settings that make a part small."""
     if part.kind == "networks.convolutional":
         return [f"net.widths={[16] * len(part.widths)}", "net.head=16"]
+    if part.kind == "learned.attempts":
+        easy = ['source.reward={"kind": "rewards.match", "graded": true}'] if part.reward.kind != JUDGE.kind else []
+        return ["source.window=64", "source.tokens=12", "source.group=4", "training.rate=1e-3", *easy]
     if part.kind == "networks.decoder":
         sizes = {"depth": 2, "width": 32, "head": 16, "heads": 2, "kv_heads": 2, "hidden": 48}
         experts = ["net.mixture.number=4", "net.mixture.hidden=24"] if part.mixture is not None else []
@@ -178,13 +182,6 @@ def shrunk(part):
         ],
         "learned.preferences": ["source.window=64"],
         "learned.verdicts": ["source.window=64"],
-        "learned.attempts": [
-            "source.window=64",
-            "source.tokens=12",
-            "source.group=4",
-            "training.rate=1e-3",
-            'source.reward={"kind": "rewards.match", "graded": true}',
-        ],
         "learned.rollouts": ["source.number=64", "source.held=16"],
     }.get(part.kind, [])
 

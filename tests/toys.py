@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from genus.codecs.bytes import BytesConfig
+from genus.codecs.bytes import Bytes, BytesConfig
 from genus.codecs.pixels import PixelsConfig
 from genus.conditions.label import LabelConfig
 from genus.core import Batch, Codec
@@ -84,6 +84,30 @@ def talks(n: int, seed: int = 0) -> list[str]:
         messages = [Message("user", f"say {asked} {i}"), Message("assistant", f"{asked} {asked}.")]
         made.append(written([*messages, Message("rejected", f"{other}, no.")]))
     return made
+
+
+class Templated:
+    """A codec of bytes with a template: role, colon, text, and a mark after every message."""
+
+    space = Bytes.space
+    streams, converses = True, True
+
+    def __init__(self, rewrites=False):
+        self.rewrites = rewrites
+
+    def encode(self, media):
+        return Bytes().encode(media)
+
+    def lift(self, stored):
+        return stored.long()
+
+    def conversation(self, messages, reply=True, **more):
+        ids = []
+        for i, message in enumerate(messages):
+            last = i == len(messages) - 1
+            text = message["content"] if last or not self.rewrites else "..."
+            ids += [*f"{message['role'][0]}:{text}".encode(), Bytes.space.stops[0], 10]
+        return [*ids, *b"a:"] if reply else ids
 
 
 def pictures(n: int, seed: int = 0, size: tuple[int, int, int] = (8, 8, 1)) -> list[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -51,6 +51,7 @@ def make(
     codec: str | Path | None = None,
     columns: dict[str, str] | None = None,
     start: str | Path | None = None,
+    given: Mapping[str, str | Path] | None = None,
     watch: Watch | None = None,
     confirm: Callable[[dict[str, Any]], bool] | None = None,
 ) -> Made:
@@ -58,7 +59,8 @@ def make(
 
     recipe: a name of `genus recipes`; None chooses by what the source holds. budget: of the training
     (`genus.train.budget`). codec: a run whose trained codec to use again, for recipes that learn one.
-    start: a run whose model to go on from, in place of the phases before the recipe's last.
+    start: a run whose model to go on from, in place of the phases before the recipe's last. given: runs whose models
+    to take in place of earlier phases, by the names of these.
     name: of the dataset and the run; None takes the source's. Killed and called again, it goes on where it was.
     Raises `UsageError` for what was asked wrongly, `GenusError` for what failed.
 
@@ -71,7 +73,7 @@ def make(
     begun = time.monotonic()
     watch = watch or Silent()
     ready = prepared(
-        source, recipe, budget, name, home, licence, consent, medium, settings, codec, columns, start, watch
+        source, recipe, budget, name, home, licence, consent, medium, settings, codec, columns, start, given, watch
     )
     watch.stage("train", f"recipe {ready.recipe.name}, budget {ready.budget.asked}")
     run = train(ready.recipe, Dataset.open(ready.dataset), ready.run, ready.budget, watch, confirm=confirm)
@@ -103,18 +105,19 @@ def prepared(
     codec: str | Path | None,
     columns: dict[str, str] | None,
     start: str | Path | None,
+    given: Mapping[str, str | Path] | None,
     watch: Watch,
 ) -> Ready:
     """The first two stages of `make`."""
     spend = parsed(budget)  # a bad budget or setting is refused before anything is read
     base = homes.home(home)
     if recipe is not None:
-        chosen_recipe(recipe, settings, codec, base, start)
+        chosen_recipe(recipe, settings, codec, base, start, given)
     sources = [source] if isinstance(source, str | Path) else list(source)
     name = checked(name or named(sources[0]))
     dataset = base / "datasets" / name
     kind = gathered(sources, dataset, licence, consent, medium, columns, watch)
-    chosen = chosen_recipe(recipe or usual_recipe(kind), settings, codec, base, start)
+    chosen = chosen_recipe(recipe or usual_recipe(kind), settings, codec, base, start, given)
     watch.stage("clean", f"{name}, as recipe {chosen.name} says")
     cleaned(dataset, chosen.clean, kind, chosen.media, watch)
     return Ready(chosen, dataset, base / "runs" / name, spend)
@@ -184,17 +187,26 @@ def judged(run: Any, watch: Watch) -> tuple[bool, tuple[str, ...]]:
 
 
 def chosen_recipe(
-    name: str, settings: Sequence[str], codec: str | Path | None, base: Path, start: str | Path | None = None
+    name: str,
+    settings: Sequence[str],
+    codec: str | Path | None,
+    base: Path,
+    start: str | Path | None = None,
+    given: Mapping[str, str | Path] | None = None,
 ) -> Any:
-    """A recipe by its name, with settings, on the codec of a run or begun from its model if one is named."""
-    from genus.recipes import find, with_codec, with_settings, with_start
+    """A recipe by its name, with settings, on the codec of a run or begun from its model if one is named; given: runs
+    in place of earlier phases.
+    """
+    from genus.recipes import find, with_codec, with_given, with_settings, with_start
 
     found = find(name)
     if start is not None:
         found = with_start(found, homes.run_path(str(start), base))
     if codec is not None:
         found = with_codec(found, homes.run_path(str(codec), base))
-    return with_settings(found, settings)
+    found = with_settings(found, settings)
+    runs = {name: homes.run_path(str(run), base) for name, run in (given or {}).items()}
+    return with_given(found, runs) if runs else found
 
 
 def usual_recipe(medium: str) -> str:

@@ -98,12 +98,17 @@ def load_model(folder: Path) -> tuple[Model, Phase]:
     precision: Precision = "bf16" if config.get("precision") == "bf16" else "fp32"
     with torch.random.fork_rng(devices=[]):
         model = replace(assemble(phase, phase.codec.load(folder), config["prompt"]), precision=precision)
+    fill(model, folder)
+    model.nets.eval()
+    return model, phase
+
+
+def fill(model: Model, folder: Path) -> None:
+    """Give a model the weights that `save` wrote. Raises `GenusError` if they are damaged, or another's."""
     try:
         model.nets.load_state_dict(load_file(folder / "model.safetensors"))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise GenusError(f"{folder / 'model.safetensors'} does not fit its config.json: {error}") from error
-    model.nets.eval()
-    return model, phase
 
 
 @final

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import toys
 
 from genus.codecs.bytes import Bytes
 from genus.data.dialogue import PLAIN, SAID, WORSE, DialogueConfig, marked
@@ -71,29 +72,8 @@ def test_without_conversations_there_is_nothing_to_learn():
         DialogueConfig().over(cache(["plain"]), CODEC, 0, 2)
 
 
-class Templated:
-    """A codec of bytes with a template: role, colon, text, and a mark after every message."""
-
-    space = Bytes.space
-    streams, converses = True, True
-
-    def __init__(self, rewrites=False):
-        self.rewrites = rewrites
-
-    def encode(self, media):
-        return CODEC.encode(media)
-
-    def conversation(self, messages, reply=True, **more):
-        ids = []
-        for i, message in enumerate(messages):
-            last = i == len(messages) - 1
-            text = message["content"] if last or not self.rewrites else "..."
-            ids += [*f"{message['role'][0]}:{text}".encode(), END, 10]
-        return [*ids, *b"a:"] if reply else ids
-
-
 def test_a_template_of_the_codec_tells_what_the_assistant_says():
-    ids, marks = marked(Templated(), [TEXTS[0]])[0]
+    ids, marks = marked(toys.Templated(), [TEXTS[0]])[0]
     assert spelt(ids) == "u:2+2?$\na:4$\nu:3?$\na:three$\n" and spelt(ids[marks == SAID]) == "4$three$"
     with pytest.raises(UsageError, match="writes earlier turns anew"):
-        marked(Templated(rewrites=True), [TEXTS[0]])
+        marked(toys.Templated(rewrites=True), [TEXTS[0]])

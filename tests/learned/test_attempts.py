@@ -97,3 +97,24 @@ def test_an_answer_counts_to_its_end_mark_and_no_further(tmp_path):
         return batch
 
     taught(tmp_path, looked, 2)
+
+
+class TestDistance:
+    def source(self, **settings):
+        return AttemptsConfig(reward=Match(), phase="sft", **settings)
+
+    def test_a_nat_costs_what_it_costs(self):
+        reward, far = torch.tensor([1.0, 0.0]), torch.tensor([3.0, -1.0])
+        assert self.source().worth(reward, far).tolist() == [1.0, 0.0]
+        assert self.source(kl=0.5).worth(reward, far).tolist() == [-0.5, 0.5]
+
+    def test_beyond_the_budget_nearness_alone_counts(self):
+        reward, far = torch.tensor([1.0, 0.0]), torch.tensor([3.0, -1.0])
+        assert self.source(budget=1.0, kl=0.5).worth(reward, far).tolist() == [-0.5, 0.5]
+        assert self.source(budget=0.9, kl=0.5).worth(reward, far).tolist() == [-3.0, 1.0]
+
+    @pytest.mark.parametrize("settings", [{"kl": 0.1}, {"budget": 1.0}])
+    def test_it_counts_from_a_reference(self, settings):
+        with pytest.raises(ValueError, match=r"name its phase \(source\.phase\)"):
+            AttemptsConfig(reward=Match(), **settings)
+        AttemptsConfig(reward=Match(), phase="sft", **settings)

@@ -1,5 +1,7 @@
 """Packed weights: rounding by its definition, products and whole passes equal to the rounded weights', rows apart."""
 
+import copy
+
 import pytest
 import torch
 
@@ -7,6 +9,7 @@ from genus.core import Noise, Roads, Space
 from genus.errors import UsageError
 from genus.networks import packed
 from genus.networks.decoder import DecoderConfig
+from genus.networks.lora import LoraConfig
 from genus.networks.packed import GROUP, PackedLinear, kernel, rounded
 from genus.networks.transformer import TransformerConfig
 from genus.samplers.drawing import Drawing
@@ -109,3 +112,28 @@ def test_without_a_kernel_it_is_as_good(monkeypatch):
 def test_what_has_no_packed_form_says_so():
     with pytest.raises(UsageError, match="no weights of 4 bits; choose the precision bf16 or fp32"):
         TransformerConfig(depth=1, width=32, head=16).build(SPACE, Roads()).packed(4)
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+def test_a_network_in_training_is_packed_as_it_stands(bits):
+    """In bf16, and with an adapter: as the same weights in float32, the correction added."""
+    x = torch.randint(0, 77, (2, 1, 12))
+
+    def said(net):
+        state = net.start(2, 20)
+        with torch.no_grad():
+            return torch.cat([net(x[:, :, :9], state=state), net(x[:, :, 9:], state=state)], 2)
+
+    half = built().bfloat16()
+    whole = copy.deepcopy(half).float()
+    assert torch.equal(said(half.packed(bits)), said(whole.packed(bits)))
+    assert next(half.parameters()).dtype is torch.bfloat16
+    config, nets = LoraConfig(rank=2, lengths=True), torch.nn.ModuleDict({"net": built()})
+    config.onto(nets)
+    for name, p in nets.named_parameters():
+        if p.requires_grad:
+            torch.nn.init.normal_(p, 1.0 if name.endswith(".m") else 0.0, std=0.2)
+    trained = {name: p for name, p in nets.named_parameters() if p.requires_grad}
+    merged = torch.nn.ModuleDict({"net": built()})
+    merged.load_state_dict(config.merged(merged.state_dict(), trained))
+    torch.testing.assert_close(said(nets["net"].packed(bits)), said(merged["net"].packed(bits)))

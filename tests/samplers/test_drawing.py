@@ -225,3 +225,22 @@ def test_what_the_model_says_of_each_cell_is_noted():
             assert said.log_p == pytest.approx(float(exact[rows[0].x[0, 2 + k]]), abs=1e-4)
             assert [i for i, _ in said.best] == exact.topk(2).indices.tolist()
             assert math.isclose(said.best[0][1], float(exact.max()), abs_tol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["transformer", "decoder"])
+def test_rows_that_begin_alike_are_read_once(kind):
+    """Answers to few questions: each question is read once, and each answer is the one it would be alone."""
+    net = built(kind)
+    read = []
+
+    class Seen(Counted):
+        def __call__(self, x, t=None, cond=Cond(), state=None):
+            read.append(x.shape[0] * x.shape[2])
+            return super().__call__(x, t, cond, state)
+
+    draw, begun = Tokens(tokens=4), [[1, 2, 3, 4], [5, 6], [1, 2, 3, 4], [5, 6], [1, 2, 3, 4]]
+    made = draw(Seen(net), SPACE, Cond(), Noise(3, tuple(range(5))), known(*begun))
+    assert read[0] == 2 * 5 and max(read[1:]) <= 5 * 3
+    for i, ids in enumerate(begun):
+        alone = draw(net, SPACE, Cond(), Noise(3, (i,)), known(ids))
+        assert made[i, 0, : alone.shape[2]].tolist() == alone[0, 0].tolist()

@@ -8,7 +8,8 @@ from torch import nn
 
 from genus.errors import GenusError
 from genus.recipe import Training
-from genus.train.optimisers import Flat, inner, orthogonal
+from genus.train import optimisers
+from genus.train.optimisers import Flat, Halves, inner, orthogonal
 
 
 def small(seed=0):
@@ -165,7 +166,7 @@ def test_accumulated_is_the_whole_batch():
             (net(part).square().sum() / 8).backward()
             flat.gather()
         flat.step(1.0, 0)
-        ends.append(flat.master.clone())
+        ends.append(flat.numbers.whole())
     torch.testing.assert_close(*ends, atol=1e-6, rtol=1e-5)
 
 
@@ -195,14 +196,14 @@ def test_a_gradient_that_is_not_finite_changes_nothing():
 def test_bf16_is_the_master_rounded_and_small_updates_are_not_lost():
     net = small()
     flat = Flat(net, Training(optimiser="adamw", rate=1e-5), torch.bfloat16)
-    start = flat.master.clone()
+    start = flat.numbers.whole()
     for i in range(30):
         flat.zero()
         net(torch.ones(2, 6, dtype=torch.bfloat16)).float().sum().backward()
         flat.step(1.0, i)
     assert next(net.parameters()).dtype == torch.bfloat16
-    assert (flat.master - start).abs().max() > 2e-4  # bf16 alone would have rounded each step of 1e-5 away
-    assert torch.equal(flat.live, flat.master.bfloat16())
+    assert (flat.numbers.whole() - start).abs().max() > 2e-4  # bf16 alone would have rounded each step of 1e-5 away
+    assert torch.equal(flat.numbers.live, flat.numbers.whole().bfloat16())
 
 
 def test_the_average_is_the_power_function_one_and_swaps_in_and_out():
@@ -211,7 +212,7 @@ def test_the_average_is_the_power_function_one_and_swaps_in_and_out():
     seen = []
     for i in range(12):
         go(net, flat, 1, start=i)
-        seen.append(flat.master.clone())
+        seen.append(flat.numbers.whole())
     t = torch.arange(1, 13).double()
     weights = t**4 - (t - 1) ** 4  # beta = (1 - 1 / t)^4 gives each step its share of t^4
     mean = (torch.stack(seen).double() * (weights / weights.sum())[:, None]).sum(0)
@@ -222,3 +223,43 @@ def test_the_average_is_the_power_function_one_and_swaps_in_and_out():
         torch.testing.assert_close(net.blocks[0].weight, flat.averaged()[name])
         assert not torch.equal(net.blocks[0].weight, live)
     assert torch.equal(net.blocks[0].weight, live)
+
+
+def test_halves_hold_float32_to_the_bit_and_round_to_the_nearest():
+    bits = torch.randint(-(2**31), 2**31, (2**16,), generator=torch.Generator().manual_seed(0)).int()
+    bits[:8] = torch.tensor([0x3F808000, 0x3F818000, -0x407F8000, 0, -(2**31), 1, 0x3F807FFF, 0x3F808001]).int()
+    x = bits.view(torch.float32)
+    x = x.where(x.isfinite() & (x.abs() < 1e38), torch.ones(()))
+    held = Halves(len(x), torch.bfloat16)
+    held.fill(x)
+    assert torch.equal(held.whole().view(torch.int32), x.view(torch.int32))
+    tie = x.view(torch.int32) & 0xFFFF == 0x8000
+    assert torch.equal(held.live[~tie], x.bfloat16()[~tie]) and held.live[:3].tolist() == [
+        1.0078125,
+        1.015625,
+        -1.0078125,
+    ]
+    plain = Halves(len(x), torch.float32)
+    plain.fill(x)
+    assert plain.read(3, 5).data_ptr() == plain.live[3:].data_ptr() and torch.equal(plain.whole(), x)
+    with pytest.raises(GenusError, match="float16"):
+        Halves(1, torch.float16)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_many_weights_are_updated_some_at_a_time(optimiser, precision, monkeypatch):
+    """As if at once; clipped by the norm of all."""
+    ends = []
+    for block, piece in ((1 << 24, 1 << 20), (64, 64), (128, 128)):
+        monkeypatch.setattr(optimisers, "BLOCK", block)
+        monkeypatch.setattr(optimisers, "PIECE", piece)
+        torch.manual_seed(1)
+        net = Layers()
+        flat = Flat(net, Training(optimiser=optimiser, rate=1e-2, clip=0.1, ema=0.1), precision)
+        seen = go(net, flat, 4)
+        ends.append((torch.tensor(seen), flat.state_dict()))
+    for seen, state in ends[1:]:
+        torch.testing.assert_close(seen, ends[0][0])
+        for name, tensor in state.items():
+            torch.testing.assert_close(tensor, ends[0][1][name], msg=name)

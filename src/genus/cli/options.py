@@ -27,6 +27,10 @@ Settings = Annotated[list[str] | None, typer.Option("--set", help="part.field=va
 RecipeName = Annotated[str | None, typer.Option("--recipe", help="See: genus recipes (default: by the medium).")]
 CodecOf = Annotated[str | None, typer.Option("--codec", help="A run whose trained codec to use again.")]
 StartOf = Annotated[str | None, typer.Option("--from", help="A run whose model to go on from: fine-tuning.")]
+Given = Annotated[
+    list[str] | None,
+    typer.Option("--given", help="A run in place of an earlier phase: phase=RUN, e.g. reward=judge. May be repeated."),
+]
 Budget = Annotated[str, typer.Option(help="Of the training: 90s, 10m, 1h, 2kWh or '5000 steps'.")]
 RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run's name or folder.")]
 DatasetName = Annotated[str, typer.Argument(metavar="DATASET", help="A dataset's name or folder.")]
@@ -47,6 +51,17 @@ def columns(pairs: list[str] | None) -> dict[str, str] | None:
         if "=" not in pair:
             raise UsageError(f"--column {pair!r} is not understood; write role=name, e.g. text=body")
     return dict(pair.split("=", 1) for pair in pairs) if pairs else None
+
+
+def phases(pairs: list[str] | None) -> dict[str, str | Path]:
+    """['reward=judge'] as {'reward': 'judge'}."""
+    found: dict[str, str | Path] = {}
+    for pair in pairs or ():
+        name, equals, run = pair.partition("=")
+        if not (name and equals and run):
+            raise UsageError(f"--given {pair!r} is not understood; write phase=RUN, e.g. reward=judge")
+        found[name] = run
+    return found
 
 
 def assigned(pairs: list[str] | None) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from genus.cli.options import (
     Column,
     Consent,
     DatasetName,
+    Given,
     Home,
     Json,
     Licence,
@@ -25,6 +26,7 @@ from genus.cli.options import (
     StartOf,
     Yes,
     columns,
+    phases,
 )
 from genus.cli.work import asking, opened, placed, watched
 
@@ -108,6 +110,7 @@ def train(
     set_: Settings = None,
     codec: CodecOf = None,
     from_: StartOf = None,
+    given: Given = None,
     yes: Yes = False,
     dry_run: Annotated[bool, typer.Option(help="Print size, memory, time and energy; train nothing.")] = False,
     home: Home = None,
@@ -128,7 +131,7 @@ def train(
     spend = parsed(budget)
     base = homes.home(home)
     path = homes.dataset_path(dataset, base)
-    chosen = chosen_recipe(recipe or usual_recipe(largest(path)), set_ or (), codec, base, from_)
+    chosen = chosen_recipe(recipe or usual_recipe(largest(path)), set_ or (), codec, base, from_, phases(given))
     data = Dataset.open(path)
     if dry_run:
         said = watched(lambda watch: forecast(chosen, path, spend, watch), json)

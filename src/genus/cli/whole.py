@@ -12,6 +12,7 @@ from genus.cli.options import (
     CodecOf,
     Column,
     Consent,
+    Given,
     Home,
     Json,
     Licence,
@@ -23,6 +24,7 @@ from genus.cli.options import (
     StartOf,
     Yes,
     columns,
+    phases,
 )
 from genus.cli.work import asking, failed, placed, watched
 
@@ -39,6 +41,7 @@ def make(
     set_: Settings = None,
     codec: CodecOf = None,
     from_: StartOf = None,
+    given: Given = None,
     yes: Yes = False,
     dry_run: Annotated[bool, typer.Option(help="Collect, clean and forecast; train nothing.")] = False,
     home: Home = None,
@@ -54,9 +57,10 @@ def make(
     from genus.make import make as run_make
 
     sources, settings, roles = [str(s) for s in source], set_ or (), columns(column)
+    earlier = phases(given)
 
     def plan(watch: Any) -> dict[str, Any]:
-        asked = (recipe, budget, name, home, licence, consent, medium, settings, codec, roles, from_)
+        asked = (recipe, budget, name, home, licence, consent, medium, settings, codec, roles, from_, earlier)
         ready = prepared(sources, *asked, watch)
         return forecast(ready.recipe, ready.dataset, ready.budget, watch)
 
@@ -74,6 +78,7 @@ def make(
             codec=codec,
             columns=roles,
             start=from_,
+            given=earlier,
             watch=watch,
             confirm=asking(yes or json),
         )

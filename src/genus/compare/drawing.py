@@ -178,7 +178,7 @@ class Between:
         """Nothing lies between."""
         raise UsageError("this sampler draws more than normal noise, so there is no way between two samples")
 
-    gumbel = bits = uniform
+    chosen = gumbel = bits = uniform
 
 
 def walk(subject: Subject) -> float:

@@ -37,6 +37,7 @@ from genus.core.contracts import (
     Objective,
     Predictor,
     Sampler,
+    Scoring,
     Several,
     Source,
     Stacked,
@@ -46,7 +47,7 @@ from genus.core.contracts import (
 )
 from genus.core.model import Model, Precision
 from genus.core.noise import Noise
-from genus.core.reading import STARTS, behind, next_logits
+from genus.core.reading import STARTS, behind, next_logits, next_nats
 from genus.core.texts import Conversing, Gapped, Gaps, Spelled, conversed, gapped
 from genus.core.words import Batch, Cond, Known, Roads, Rule, Space
 
@@ -81,6 +82,7 @@ __all__ = [
     "Roads",
     "Rule",
     "Sampler",
+    "Scoring",
     "Several",
     "Source",
     "Space",
@@ -96,4 +98,5 @@ __all__ = [
     "listened",
     "listening",
     "next_logits",
+    "next_nats",
 ]

@@ -231,6 +231,19 @@ class Several(Protocol):
 
 
 @runtime_checkable
+class Scoring(Protocol):
+    """A network that says by itself how likely ids are, so that it need not write down the logits of all others."""
+
+    def scored(
+        self, x: Tensor, ids: Tensor, counts: Tensor | None = None, starts: Tensor | None = None, cond: Cond = Cond()
+    ) -> tuple[Tensor, Tensor]:
+        """-log p of ids [B, C, *dims] by the logits that `forward` says of x, and log Z of these; float32.
+
+        counts: bool, as ids: where it is false both may be any number. starts: see `Several`.
+        """
+
+
+@runtime_checkable
 class Stacked(Protocol):
     """A module some of whose weights are many matrices along their first axis, each a product of its own (experts).
 

@@ -14,6 +14,11 @@ from torch import Tensor
 
 from genus.errors import UsageError
 
+LEAST = 2.0**-16  # fractions below it are taken for it in float32
+SLACK = 5e-3  # far more than float32 is off above it
+
+Words = np.ndarray[Any, np.dtype[np.uint64]]
+
 
 @final
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,7 @@ class Noise:
         """Samples start..stop of this one."""
         return Noise(self.key, self.samples[start:stop], None if self.first is None else self.first[start:stop])
 
-    def bits(self, draw: int, shape: Sequence[int] = ()) -> np.ndarray[Any, np.dtype[np.uint64]]:
+    def bits(self, draw: int, shape: Sequence[int] = ()) -> Words:
         """[B, *shape] raw 64-bit words; draw in 0 .. 2^63."""
         n = math.prod(shape)
         words = np.empty((len(self.samples), n), np.uint64)
@@ -61,7 +66,7 @@ class Noise:
     def uniform(self, draw: int, shape: Sequence[int] = ()) -> Tensor:
         """[B, *shape] float64 in the open interval (0, 1)."""
         # 52 bits: with one more, the half that is added would round the largest word up to 1.
-        return torch.from_numpy(((self.bits(draw, shape) >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
+        return _fraction(self.bits(draw, shape))
 
     def normal(self, draw: int, shape: Sequence[int] = ()) -> Tensor:
         """[B, *shape] float32, standard normal. The top bit of the word is the sign."""
@@ -77,3 +82,31 @@ class Noise:
     def gumbel(self, draw: int, shape: Sequence[int] = ()) -> Tensor:
         """[B, *shape] float64, standard Gumbel; argmax(logits + gumbel) is a draw from softmax(logits)."""
         return -torch.log(-torch.log(self.uniform(draw, shape)))
+
+    def chosen(self, draw: int, logits: Tensor) -> Tensor:
+        """argmax(logits + gumbel(draw)) over the last axis, [B, ...] of [B, ..., V]: draws from their softmax.
+
+        Float32 rules out most ids; which of the rest it is, float64 says. Where that is not sure (an id whose noise
+        float32 does not hold came close), all are looked at in float64.
+        """
+        bits = self.bits(draw, logits.shape[1:]).reshape(-1, logits.shape[-1])
+        found = [_chosen(words, row) for words, row in zip(bits, logits.flatten(0, -2), strict=True)]
+        return torch.tensor(found).view(logits.shape[:-1])
+
+
+def _fraction(bits: Words) -> Tensor:
+    """Words as numbers in (0, 1), float64."""
+    return torch.from_numpy(((bits >> np.uint64(12)).astype(np.float64) + 0.5) * 2.0**-52)
+
+
+def _chosen(words: Words, logits: Tensor) -> int:
+    """The argmax of logits [V] and the Gumbel noise of these words."""
+    # 1 - u, which is fine where u is near 1: there the noise is large.
+    rest = torch.from_numpy((~words >> np.uint64(12)).view(np.int64)).float().mul_(2.0**-52)
+    seen = logits.float() - rest.clamp_(max=1 - LEAST).neg_().log1p_().neg_().log_()
+    most = float(seen.max())
+    some = (seen >= most - SLACK).nonzero()[:, 0]
+    exact = logits[some].double() - torch.log(-torch.log(_fraction(words[some.numpy()])))
+    if not float(exact.max()) >= most - SLACK / 2:
+        some, exact = torch.arange(len(logits)), logits.double() - torch.log(-torch.log(_fraction(words)))
+    return int(some[exact.argmax()])

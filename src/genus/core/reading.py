@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from genus.core.contracts import Network, Several
+from genus.core.contracts import Network, Scoring, Several
 from genus.core.words import Batch
 from genus.errors import UsageError
 
@@ -27,13 +28,36 @@ def next_logits(net: Network, batch: Batch) -> Tensor:
 
     Raises `UsageError` without a vocabulary, and for texts to be read apart by a network that cannot.
     """
-    vocab = net.space.vocab
+    x, starts = begun(net, batch)
+    if starts is None:
+        said: Tensor = net(x, cond=batch.cond)
+        return said
+    assert isinstance(net, Several)
+    return net.several(x, starts, batch.cond)
+
+
+def next_nats(net: Network, batch: Batch, whole: bool = False) -> tuple[Tensor, Tensor | None]:
+    """-log p of each cell of a batch given those before it, as x; where the mask does not count it is any number.
+
+    whole: log Z of the logits as well. Raises as `next_logits` does.
+    """
+    if isinstance(net, Scoring):
+        x, starts = begun(net, batch)
+        nats, z = net.scored(x, batch.x, batch.mask, starts, batch.cond)
+        return nats, z if whole else None
+    logits = next_logits(net, batch)
+    if not whole:
+        flat = F.cross_entropy(logits.flatten(0, -2), batch.x.flatten(), reduction="none")
+        return flat.view(batch.x.shape), None
+    z = logits.logsumexp(-1)
+    return z - logits.gather(-1, batch.x[..., None]).squeeze(-1), z
+
+
+def begun(net: Network, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    """What is read to tell the cells of a batch, and where in it texts begin if they shall be read apart."""
+    vocab, starts = net.space.vocab, batch.extra.get(STARTS)
     if vocab is None:
         raise UsageError("cells one after another need tokens, but this space has no vocabulary; choose another codec")
-    starts = batch.extra.get(STARTS)
-    if starts is None:
-        said: Tensor = net(behind(batch.x, vocab), cond=batch.cond)
-        return said
-    if not isinstance(net, Several):
+    if starts is not None and not isinstance(net, Several):
         raise UsageError(f"{type(net).__name__} cannot read several texts apart; set source.alone to false")
-    return net.several(behind(batch.x, vocab, starts), starts, batch.cond)
+    return behind(batch.x, vocab, starts), starts

@@ -7,6 +7,11 @@ question:
     centred         r - mean                                   Liu et al. 2025, arXiv 2503.20783
     leave-one-out   r - mean of the others                     RLOO, Ahmadian et al. 2024, arXiv 2402.14740
 
+How far an answer is from a frozen reference, d = log p - log r of all of it, may be taken off its reward: r - kl d
+(Ziegler et al. 2019, arXiv 1909.08593), whose expectation the policy then raises. With a `budget`, a step whose
+answers are further away on the mean counts nearness alone, so the policy turns back: far from where a learned reward
+was taught, what it says is not to be believed (Gao et al. 2022, arXiv 2210.10760).
+
 Answers are drawn at temperature 1 and unfiltered, so that they are the policy's own; their noise is addressed by
 (seed, step, row), so a batch is a function of data, seed, step and weights, and a resumed run draws the same again.
 """
@@ -19,11 +24,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self, final
 
 import torch
-from pydantic import Field
-from torch import Tensor
+from pydantic import Field, model_validator
+from torch import Tensor, nn
 
 from genus import dialogue
-from genus.core import Batch, Codec, Model, Noise, Source, Space
+from genus.core import Batch, Codec, Model, Noise, Precision, Source, Space, behind
 from genus.data.cache import Cache
 from genus.data.dialogue import DialogueConfig
 from genus.data.source import SourceConfig, order
@@ -35,6 +40,7 @@ from genus.rewards.reward import Reward
 from genus.run import in_memory
 
 Advantage = Literal["group", "centred", "leave-one-out"]
+AT_ONCE = 1 << 27  # logits
 
 
 class Question(NamedTuple):
@@ -63,8 +69,8 @@ class Attempts(Source):
     def batch(self, step: int) -> Batch:
         """x [size, 1, T] questions with answers, mask: the answers, weight: what each counts for.
 
-        extra: reward [size]; old [size, 1, T], log p of each cell as it was drawn; reference, the same by the frozen
-        model, where there is one.
+        extra: reward [size]; old [size, 1, T], log p of each cell as it was drawn. Where there is a frozen model:
+        reference, the same by it, and far [size], by how many nats either answer is likelier now.
         """
         assert self.model is not None, "attempts are told whose weights to draw from"
         group = self.config.group
@@ -72,7 +78,9 @@ class Attempts(Source):
         some = [self.questions[i] for _, i in order(self.seed, step * number, number, len(self.questions))]
         rows = [some[i // group] for i in range(self.size)]
         noise = Noise(self.seed).child("attempts").of(range(step * self.size, (step + 1) * self.size))
-        x, mask = self.model.answers(noise, [q.asked for q in rows], self.config.tokens, **PLAINLY)
+        now = replace(self.model)  # copies of fewer bits are of the weights as they stand
+        knobs = {**PLAINLY, "precision": self.config.precision}
+        x, mask = now.answers(noise, [q.asked for q in rows], self.config.tokens, **knobs)
         if x.shape[2] > self.model.space.dims[0]:
             raise UsageError(
                 f"a question and its answer take {x.shape[2]} cells, but source.window = {self.model.space.dims[0]}; "
@@ -83,9 +91,12 @@ class Attempts(Source):
             self.config.reward.all([q.asked for q in rows], [q.reference for q in rows], said), dtype=torch.float32
         )
         extra = {"reward": reward, "old": log_probs(self.model, x)}
+        worth = reward
         if self.config.place is not None:
-            extra["reference"] = log_probs(lent(self.config.place)[0], x)
-        weight = torch.cat([advantages(part, self.config.advantage) for part in torch.split(reward, group)])
+            extra["reference"] = frozen(lent(self.config.place)[0], x)
+            extra["far"] = ((extra["old"] - extra["reference"]) * mask).flatten(1).sum(1)
+            worth = self.config.worth(reward, extra["far"])
+        weight = torch.cat([advantages(part, self.config.advantage) for part in torch.split(worth, group)])
         return Batch(x, mask=mask, weight=weight, extra=extra, ids=[q.name for q in rows])
 
 
@@ -106,7 +117,9 @@ PLAINLY: Mapping[str, Any] = {
 @final
 class AttemptsConfig(SourceConfig):
     """reward: judges. group: answers to a question. tokens: of an answer at most. phase: of the frozen reference; None:
-    there is none. window: cells of question and answer together.
+    there is none. kl: what a nat of an answer's distance from it costs. budget: nats an answer on the mean that may lie
+    between them. precision: of the weights that draw; int8 is several times as fast where these are many, and log p is
+    still that of the weights themselves; None: theirs. window: cells of question and answer together.
     """
 
     kind: Literal["learned.attempts"] = "learned.attempts"
@@ -116,8 +129,23 @@ class AttemptsConfig(SourceConfig):
     tokens: int = Field(128, ge=1)
     advantage: Advantage = "group"
     phase: str | None = Field(None, pattern=r"^[a-z][a-z0-9-]*$")
+    kl: float = Field(0.0, ge=0)
+    budget: float | None = Field(None, gt=0)
+    precision: Precision | None = None
     window: int = Field(512, ge=2)
     place: str | None = None
+
+    @model_validator(mode="after")
+    def _measured(self) -> Self:
+        if self.phase is None and (self.kl or self.budget is not None):
+            raise ValueError("kl and budget count from a frozen reference; name its phase (source.phase)")
+        return self
+
+    def worth(self, reward: Tensor, far: Tensor) -> Tensor:
+        """What answers are worth [B] that earn so much and are so many nats away."""
+        if self.budget is not None and float(far.mean()) > self.budget:
+            return -far
+        return reward - self.kl * far
 
     def after(self, earlier: Mapping[str, Path]) -> Self:
         """Told where the models of earlier phases lie. Raises `UsageError` if its own is not among them."""
@@ -184,11 +212,23 @@ def advantages(reward: Tensor, how: Advantage) -> Tensor:
     return apart / (reward.std() + 1e-4)
 
 
-def log_probs(model: Model, x: Tensor) -> Tensor:
-    """log p of each cell given those before it, as x."""
-    predict, _ = model.predictor()
-    assert model.space.vocab is not None
-    begin = torch.full_like(x[:, :, :1], model.space.vocab)
+def log_probs(model: Model, x: Tensor, nets: nn.ModuleDict | None = None) -> Tensor:
+    """log p of each cell given those before it, as x. nets: which of the model's copies say it; None: its own."""
+    predict, _ = model.predictor(nets=nets)
+    vocab = model.space.vocab
+    assert vocab is not None
+    each = max(1, AT_ONCE // (x[0].numel() * vocab))
+    found = []
     with torch.no_grad():
-        logits = predict(torch.cat([begin, x[:, :, :-1]], dim=2))
-        return logits.float().log_softmax(-1).gather(-1, x[..., None]).squeeze(-1)
+        for part in x.split(each):
+            said = predict(behind(part, vocab)).float()
+            picked = said.gather(-1, part[..., None]).squeeze(-1)
+            found.append(picked - said.logsumexp(-1))
+    return torch.cat(found)
+
+
+def frozen(model: Model, x: Tensor) -> Tensor:
+    """The same by a model that is not trained, in the number format of its training: as a start it says what the
+    model did that begins there.
+    """
+    return log_probs(model, x, model.drawing(model.precision))

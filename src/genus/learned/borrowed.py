@@ -23,7 +23,10 @@ def told(kind: str, phase: str, earlier: Mapping[str, Path]) -> str:
     """The folder of a phase's model. Raises `UsageError` if no phase before this one has that name."""
     if phase not in earlier:
         known = ", ".join(earlier) or "none"
-        raise UsageError(f"{kind} takes the model of phase {phase!r}; phases before this one: {known}")
+        raise UsageError(
+            f"{kind} takes the model of phase {phase!r}; phases before this one: {known}; name a run that was trained "
+            f"for it with --given {phase}=RUN"
+        )
     return str(earlier[phase])
 
 

@@ -16,7 +16,7 @@ from typing import ClassVar, Generic, Literal, Self, TypeVar, final
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from genus.core import Batch, Codec, Model, Noise, Source, Space
 from genus.data.cache import Cache
@@ -92,7 +92,7 @@ class PreferencesConfig(SourceConfig):
         n = len(pairs)
         extra = {"said": both.mask[:n], "rejected": both.x[n:], "rejected_said": both.mask[n:]}
         if self.place is not None:
-            nats = log_probs(lent(self.place)[0], both)
+            nats = frozen(lent(self.place)[0], both)
             extra["reference"] = torch.stack([nats[:n], nats[n:]], dim=1)
         return Batch(both.x[:n], extra=extra, ids=both.ids[:n])
 
@@ -106,12 +106,19 @@ class PreferencesConfig(SourceConfig):
         return pairs
 
 
-def log_probs(model: Model, batch: Batch) -> Tensor:
-    """log p [B] of the cells that count, float32."""
+def log_probs(model: Model, batch: Batch, nets: nn.ModuleDict | None = None) -> Tensor:
+    """log p [B] of the cells that count, float32. nets: which of the model's copies say it; None: its own."""
     with torch.no_grad():
         return model.objective.log_prob(
-            model.nets, replace(batch, cond=model.condition({}, len(batch))), Noise(0)
+            model.nets if nets is None else nets, replace(batch, cond=model.condition({}, len(batch))), Noise(0)
         ).nats.float()
+
+
+def frozen(model: Model, batch: Batch) -> Tensor:
+    """The same by a model that is not trained, in the number format of its training: as a start it says what the
+    model did that begins there.
+    """
+    return log_probs(model, batch, model.drawing(model.precision))
 
 
 def paired(cache: Cache, window: int) -> list[Pair]:
@@ -133,8 +140,13 @@ def paired(cache: Cache, window: int) -> list[Pair]:
 def last(
     marks: np.ndarray[tuple[int, ...], np.dtype[np.int32]], item: int, start: int, stop: int, window: int
 ) -> Piece:
-    """Cells start..stop of an item, or the end of them, of which the last answer counts."""
-    silent = np.flatnonzero(marks[start:stop] & SAID == 0)
+    """Cells start..stop of an item, or the end of them, of which the last answer counts.
+
+    What a template writes behind it is left out: it is read by none of what counts.
+    """
+    said = (marks[start:stop] & SAID).astype(bool)
+    stop = start + int(np.flatnonzero(said)[-1]) + 1 if said.any() else stop
+    silent = np.flatnonzero(~said[: stop - start])
     counts = start + (int(silent[-1]) + 1 if len(silent) else 0)
     start = max(start, stop - window)
     return Piece(item, start, max(start, counts), stop)

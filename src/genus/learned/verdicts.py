@@ -24,7 +24,7 @@ from genus.data.dialogue import PLAIN, STEP, WORSE, DialogueConfig, Piece, stack
 from genus.data.source import SourceConfig
 from genus.errors import UsageError
 from genus.learned.borrowed import lent, told
-from genus.learned.preferences import Shuffled, last, log_probs
+from genus.learned.preferences import Shuffled, frozen, last
 
 Verdict = tuple[Piece, bool]
 
@@ -83,8 +83,8 @@ class VerdictsConfig(SourceConfig):
             "good": good,
             "other": other.x,
             "other_said": other.mask,
-            "reference": log_probs(model, own),
-            "other_reference": log_probs(model, other),
+            "reference": frozen(model, own),
+            "other_reference": frozen(model, other),
         }
         return Batch(own.x, mask=own.mask, extra=extra, ids=own.ids)
 

@@ -83,6 +83,28 @@ class Normal(torch.autograd.Function):
 
 
 @final
+class Scaled(torch.autograd.Function):
+    """RMS normalisation over the last axis, in float32, then times weights; keeps x and a number a row."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        wide = x.float()
+        scale = (wide.square().mean(-1, keepdim=True) + eps).rsqrt()
+        ctx.save_for_backward(x, weight, scale)
+        return (wide * scale).to(x.dtype) * weight
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        x, weight, scale = ctx.saved_tensors
+        n, dw = x.float() * scale, None
+        if ctx.needs_input_grad[1]:
+            dw = torch.mul(g, n).flatten(0, -2).sum(0).to(weight.dtype)
+        along = torch.mul(g, weight).float()
+        mean = torch.linalg.vecdot(along, n)[..., None] / x.shape[-1]
+        return along.addcmul_(n, mean, value=-1).mul_(scale).to(x.dtype), dw, None
+
+
+@final
 class Turned(torch.autograd.Function):
     """Pairs (i, i + D / 2) of the last axis rotated; the gradient is the rotation back."""
 

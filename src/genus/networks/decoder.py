@@ -24,9 +24,12 @@ from torch import Tensor, nn
 
 from genus.core import Cond, Network, NetworkConfig, Roads, Space, State
 from genus.errors import UsageError
-from genus.networks.attention import Memory, Table, Turned, attend, begun, places, taped, walls, waves
+from genus.networks.again import through
+from genus.networks.attention import Memory, Scaled, Table, Turned, attend, begun, places, taped, walls, waves
 from genus.networks.experts import Experts, gated
+from genus.networks.lora import Adapted
 from genus.networks.packed import GROUP, PackedLayers, PackedLinear, kernel
+from genus.networks.scores import scored
 from genus.parts import Part
 
 
@@ -239,6 +242,28 @@ class Decoder(Network):
         ids = torch.where(x[:, 0] == self.vocab, self.begin, x[:, 0])
         return self.logits(self.read(ids, None, starts))[:, None]
 
+    def scored(
+        self, x: Tensor, ids: Tensor, counts: Tensor | None = None, starts: Tensor | None = None, cond: Cond = Cond()
+    ) -> tuple[Tensor, Tensor]:
+        """See `Scoring`."""
+        read, counts = torch.where(x[:, 0] == self.vocab, self.begin, x[:, 0]), None if counts is None else counts[:, 0]
+        if not self.config.apart or starts is not None:
+            h = self.read(read, None, starts)
+        elif read.shape[1] > 1 and counts is not None and not bool(counts[:, 0].any()):
+            h, ids, counts = self.read(read[:, 1:]), ids[:, :, 1:], counts[:, 1:]
+        else:
+            h = self.read(read[:1, :1]).expand(len(read), -1, -1)  # the same for every sample
+            h = torch.cat([h, self.read(read[:, 1:])], 1) if read.shape[1] > 1 else h
+        leave = self.embed if self.leave is None else self.leave
+        if isinstance(leave, PackedLinear):
+            said = self.logits(h)
+            z = said.logsumexp(-1)
+            nats = z - said.gather(-1, ids[:, 0, :, None]).squeeze(-1)
+        else:
+            nats, z = scored(h, leave.weight, ids[:, 0], counts)
+        before = (x.shape[2] - ids.shape[2], 0)
+        return F.pad(nats, before)[:, None], F.pad(z, before)[:, None]
+
     def start(self, batch: int, cells: int) -> State | None:
         """Room for `cells` cells."""
         c = self.config
@@ -300,10 +325,24 @@ class Decoder(Network):
         made.blocks = copy.deepcopy(self.blocks).requires_grad_(False)
         for block in made.blocks:
             for name, part in list(block.named_children()):
+                part = part.merged() if isinstance(part, Adapted) else part
                 if isinstance(part, nn.Linear) and part.in_features % GROUP == 0:
                     setattr(block, name, PackedLinear.of(part, bits))
+        made.blocks.float()
+        for name, part in (("embed", self.embed), ("norm", self.norm), ("places", self.places)):
+            setattr(made, name, None if part is None else wide(part))
         made.layers = at_once(self.config, made.blocks, bits)
         return made
+
+
+def wide(module: nn.Module) -> nn.Module:
+    """The same module with its own weights in float32, to draw with."""
+    if all(p.dtype is torch.float32 for p in module.parameters()):
+        return module
+    made = copy.copy(module)
+    weights = {name: nn.Parameter(p.detach().float(), requires_grad=False) for name, p in module.named_parameters()}
+    made._parameters = {name: weights.get(name) for name in module._parameters}
+    return made
 
 
 def at_once(config: DecoderConfig, blocks: nn.ModuleList, bits: int) -> PackedLayers | None:
@@ -349,8 +388,8 @@ class Layer(nn.Module):
         self.out = linear(config, heads * head, width, bits, bias="out" in biases)
         self.q_norm = self.k_norm = None
         if config.qk_norm != "none":
-            self.q_norm = nn.RMSNorm(head if self.each else heads * head, eps=config.eps)
-            self.k_norm = nn.RMSNorm(head if self.each else kv_heads * head, eps=config.eps)
+            self.q_norm = Rms(head if self.each else heads * head, config.eps)
+            self.k_norm = Rms(head if self.each else kv_heads * head, config.eps)
         self.middle = normed(config, width)
         self.experts = self.up = self.down = None
         if config.mixture is not None:
@@ -374,22 +413,21 @@ class Layer(nn.Module):
         self, x: Tensor, table: Table | None, memory: Memory | None, layer: int, parted: Tensor | None = None
     ) -> Tensor:
         """x [B, n, width], as the next layer reads it. parted: see `attend`."""
-        q, k, v = self.asked(self.before(x), table)
+        q, k, v = self.asked(through(self.before, self.qkv, x), table)
         seen: int | Tensor = 0
         if memory is not None:
             seen = memory.seen
             k, v = memory.add(layer, k, v)
         x = x + self.out(attend(q, k, v, True, seen, parted=parted).flatten(2))
-        y: Tensor = x + self.fed(self.middle(x))
-        return y
+        return x + self.fed(x)
 
-    def asked(self, x: Tensor, table: Table | None) -> tuple[Tensor, Tensor, Tensor]:
+    def asked(self, qkv: Tensor, table: Table | None) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values [B, n, heads, head], turned to their places."""
         sizes = [self.heads * self.head, self.kv_heads * self.head, self.kv_heads * self.head]
-        q, k, v = self.qkv(x).split(sizes, -1)
+        q, k, v = torch.split(qkv, sizes, -1)
         if self.q_norm is not None and self.k_norm is not None and not self.each:
             q, k = self.q_norm(q), self.k_norm(k)
-        q, k, v = (y.unflatten(-1, (-1, self.head)) for y in (q, k, v))
+        q, k, v = (y.view(*y.shape[:-1], -1, self.head) for y in (q, k, v))
         if self.q_norm is not None and self.k_norm is not None and self.each:
             q, k = self.q_norm(q), self.k_norm(k)
         if table is not None:
@@ -397,14 +435,29 @@ class Layer(nn.Module):
         return q, k, v
 
     def fed(self, x: Tensor) -> Tensor:
-        """What the feed-forward adds."""
+        """What the feed-forward adds to x."""
         if self.up is None or self.down is None:
             assert self.experts is not None
-            said: Tensor = self.experts(x)
+            said: Tensor = self.experts(self.middle(x))
             return said
-        h = self.up(x)
-        y: Tensor = self.down(gated(h) if self.swiglu else F.gelu(h, approximate="tanh"))
-        return y
+        return through(self.bent, self.down, through(self.middle, self.up, x))
+
+    def bent(self, h: Tensor) -> Tensor:
+        """What stands between the products of the feed-forward."""
+        return gated(h) if self.swiglu else F.gelu(h, approximate="tanh")
+
+
+@final
+class Rms(nn.Module):
+    """RMS normalisation over the last axis, with weights."""
+
+    def __init__(self, width: int, eps: float) -> None:
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x as it is shaped."""
+        return taped(Scaled, x, self.weight, self.eps)
 
 
 def speeds(config: DecoderConfig) -> Tensor:
@@ -415,4 +468,4 @@ def speeds(config: DecoderConfig) -> Tensor:
 
 def normed(config: DecoderConfig, width: int) -> nn.Module:
     """The norm of a stream."""
-    return nn.RMSNorm(width, eps=config.eps) if config.norm == "rms" else nn.LayerNorm(width, eps=config.eps)
+    return Rms(width, config.eps) if config.norm == "rms" else nn.LayerNorm(width, eps=config.eps)

@@ -19,13 +19,14 @@ other, and no cell is dropped for what comes after it.
 from __future__ import annotations
 
 import math
-from typing import ClassVar, final
+from typing import Any, ClassVar, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genus.core import aside, listened
+from genus.networks.attention import taped
 
 
 @final
@@ -107,7 +108,23 @@ class Experts(nn.Module):
         return who.masked_fill(full, -1)
 
 
+@final
+class Gated(torch.autograd.Function):
+    """See `gated`; keeps h alone."""
+
+    @staticmethod
+    def forward(ctx: Any, h: Tensor) -> Tensor:
+        ctx.save_for_backward(h)
+        a, g = h.chunk(2, dim=-1)
+        return a * F.silu(g)
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor) -> Tensor:
+        (h,) = ctx.saved_tensors
+        a, g = h.chunk(2, dim=-1)
+        return torch.cat([dy * F.silu(g), torch.ops.aten.silu_backward(dy * a, g)], -1)
+
+
 def gated(h: Tensor) -> Tensor:
     """SwiGLU (Shazeer 2020, arXiv 2002.05202): the first half, by SiLU of the second."""
-    a, g = h.chunk(2, dim=-1)
-    return a * F.silu(g)
+    return taped(Gated, h)

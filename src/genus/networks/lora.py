@@ -12,6 +12,7 @@ kept is the network as it was, and nothing downstream knows of it.
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from collections.abc import Mapping
@@ -49,6 +50,15 @@ class Adapted(nn.Module):
             length = corrected(self.linear.weight, self.a, self.b, self.scale).norm(dim=1)
         y = torch.add(F.linear(x, self.linear.weight), turned, alpha=self.scale) * (self.m / length).to(x.dtype)
         return y if self.linear.bias is None else y + self.linear.bias
+
+    def merged(self) -> nn.Linear:
+        """One layer that does the same."""
+        whole = corrected(self.linear.weight, self.a, self.b, self.scale).detach()
+        if self.m is not None:
+            whole *= (self.m.detach().float() / whole.norm(dim=1))[:, None]
+        made = copy.copy(self.linear)
+        made._parameters = {**self.linear._parameters, "weight": nn.Parameter(whole, requires_grad=False)}
+        return made
 
 
 def corrected(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:

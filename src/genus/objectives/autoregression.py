@@ -12,11 +12,10 @@ from dataclasses import replace
 from typing import ClassVar, Literal, final
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from genus.core import STARTS, Batch, Draws, LogProb, Metrics, Nets, Network, Noise, Objective, Predictor, next_logits
+from genus.core import STARTS, Batch, Draws, LogProb, Metrics, Nets, Network, Noise, Objective, Predictor, next_nats
 from genus.samplers.tokens import Tokens
 
 
@@ -52,7 +51,7 @@ class Autoregression(Objective):
 
     def loss(self, nets: Nets, batch: Batch, draws: Draws, turn: str) -> tuple[Tensor, Metrics]:
         """Mean over the cells that count, each sample times its weight; logs the same without z_loss."""
-        nats, z = self._nats(nets, batch)
+        nats, z = (y.flatten() for y in self._nats(nets, batch))
         counts = torch.ones_like(nats) if batch.mask is None else batch.mask.flatten().to(nats.dtype)
         if batch.weight is not None:
             counts_weighted = counts * batch.weight.repeat_interleave(nats.numel() // len(batch))
@@ -78,13 +77,16 @@ class Autoregression(Objective):
             part = batch.part(start, start + each)
             with torch.no_grad():
                 nats, _ = self._nats(nets, part)
-            counted = nats.double() if part.mask is None else nats.double() * part.mask.flatten()
+            counted = nats.double() if part.mask is None else nats.double() * part.mask
             found.append(-counted.view(len(part), -1).sum(1))
         return LogProb(torch.cat(found), exact=True)
 
     def cells(self, nets: Nets, batch: Batch) -> Tensor:
-        """-log p of each cell given those before it, [B, C, *dims]; its gradient is kept."""
-        return self._nats(nets, batch)[0].view(batch.x.shape)
+        """-log p of each cell given those before it, [B, C, *dims]; its gradient is kept. 0 where the mask does not
+        count.
+        """
+        nats = self._nats(nets, batch)[0]
+        return nats if batch.mask is None else nats * batch.mask
 
     def predictor(self, nets: Nets) -> Predictor:
         """The network as it is: cells behind a begin mark -> logits of the cell that follows each."""
@@ -97,12 +99,8 @@ class Autoregression(Objective):
         return Tokens(ends=self.ends)
 
     def _nats(self, nets: Nets, batch: Batch) -> tuple[Tensor, Tensor]:
-        """-log p of each cell and log Z of its logits, flat, in the order of x."""
+        """-log p of each cell, as x, and log Z of its logits where that is asked for."""
         net = nets["net"]
         assert isinstance(net, Network)
-        logits = next_logits(net, batch).flatten(0, -2)
-        if not self.z_loss:
-            nats = F.cross_entropy(logits, batch.x.flatten(), reduction="none")
-            return nats, nats
-        z = logits.logsumexp(-1)
-        return z - logits.gather(1, batch.x.reshape(-1, 1)).squeeze(1), z
+        nats, z = next_nats(net, batch, whole=self.z_loss > 0)
+        return nats, nats if z is None else z

@@ -55,13 +55,15 @@ class Policy(Objective):
         return {}
 
     def loss(self, nets: Nets, batch: Batch, draws: Draws, turn: str) -> tuple[Tensor, Metrics]:
-        """Logs the mean reward, the divergence from the reference and the share of cells whose step was clipped."""
+        """Logs the mean reward, how far from the reference a cell (`apart`) and an answer (`far`) is in nats, and the
+        share of cells whose step was clipped.
+        """
         if batch.weight is None or batch.mask is None or "old" not in batch.extra:
             raise UsageError(f"{self.kind} learns from judged answers; give the phase such a source: learned.attempts")
         if self.kl and "reference" not in batch.extra:
             raise UsageError(f"{self.kind}: kl = {self.kl:g} needs a reference; name its phase with source.phase")
         log_p, counts = -READ.cells(nets, batch), batch.mask.to(batch.weight.dtype)
-        moved = (log_p - batch.extra["old"]).exp()
+        moved = (log_p - batch.extra["old"] * counts).exp()
         advantage = batch.weight.view(-1, *(1,) * (log_p.dim() - 1))
         within = moved.clamp(1 - self.low, 1 + (self.low if self.high is None else self.high))
         gained = (moved * advantage).minimum(within * advantage)
@@ -69,11 +71,11 @@ class Policy(Objective):
         told = {"clipped": (clipped * counts).sum() / counts.sum().clamp(min=1)}
         each = -gained
         if "reference" in batch.extra:
-            far = batch.extra["reference"] - log_p
+            far = batch.extra["reference"] * counts - log_p
             apart = far.exp() - far - 1
             each = each + self.kl * apart
             told["apart"] = (apart.detach() * counts).sum() / counts.sum().clamp(min=1)
-        told["reward"] = batch.extra["reward"].mean()
+        told |= {name: batch.extra[name].mean() for name in ("reward", "far") if name in batch.extra}
         told["cells"] = counts.sum() / len(batch)
         sums = (each * counts).flatten(1).sum(1)
         if self.over == "each":

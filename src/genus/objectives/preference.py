@@ -31,10 +31,9 @@ def halves(nets: Nets, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """log p [B, 2] of better and worse, how many cells of either count [B, 2], and the reference's log p or zeros."""
     if "rejected" not in batch.extra:
         raise UsageError("preferences need pairs of answers; give the phase such a source: learned.preferences")
-    both = Batch(torch.cat([batch.x, batch.extra["rejected"]]))
-    said = torch.cat([batch.extra["said"], batch.extra["rejected_said"]]).flatten(1)
-    nats = READ.cells(nets, both).flatten(1)
-    log_p, cells = -(nats * said).sum(1), said.sum(1).clamp(min=1).to(nats.dtype)
+    said = torch.cat([batch.extra["said"], batch.extra["rejected_said"]])
+    nats = READ.cells(nets, Batch(torch.cat([batch.x, batch.extra["rejected"]]), mask=said)).flatten(1)
+    log_p, cells = -nats.sum(1), said.flatten(1).sum(1).clamp(min=1).to(nats.dtype)
     n = len(batch)
     p, c = torch.stack([log_p[:n], log_p[n:]], 1), torch.stack([cells[:n], cells[n:]], 1)
     return p, c, batch.extra.get("reference", torch.zeros_like(p))

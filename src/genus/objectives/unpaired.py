@@ -85,4 +85,4 @@ class Unpaired(Objective):
 
 def said(nets: Nets, x: Tensor, mask: Tensor) -> Tensor:
     """log p [B] of the cells of x [B, 1, T] that the mask counts."""
-    return -(READ.cells(nets, Batch(x)) * mask).flatten(1).sum(1)
+    return -READ.cells(nets, Batch(x, mask=mask)).flatten(1).sum(1)

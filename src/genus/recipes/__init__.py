@@ -102,6 +102,41 @@ def with_start(recipe: Recipe, run: Path) -> Recipe:
     return recipe.but(phases=(last.but(start=name, share=1.0),), given={name: str(run.absolute())})
 
 
+def with_given(recipe: Recipe, runs: Mapping[str, Path]) -> Recipe:
+    """The recipe with models of runs in place of earlier phases of these names. Those are not trained, nor are any
+    that were there for them alone.
+
+    Raises `UsageError` for a name that no part of it asks for, and for a run that has no model.
+    """
+    for run in runs.values():
+        if not (run / "config.json").is_file():
+            raise UsageError(f"{run} has no trained model to take; name a run that has finished training")
+    given = {**recipe.given, **{name: str(run.absolute()) for name, run in runs.items()}}
+    said = recipe.model_dump(mode="json")
+    kept, wanted = [recipe.phases[-1]], {*_wanted(said["phases"][-1]), *_wanted(said["measures"])}
+    for phase, parts in list(zip(recipe.phases, said["phases"], strict=True))[-2::-1]:
+        if phase.name in wanted and phase.name not in given:
+            kept.insert(0, phase)
+            wanted |= set(_wanted(parts))
+    for name in runs:
+        if name not in wanted:
+            known = ", ".join(sorted(wanted)) or "none"
+            raise UsageError(f"recipe {recipe.name} takes no model of a phase {name!r}; it takes those of: {known}")
+    return recipe.but(phases=tuple(kept), given=given)
+
+
+def _wanted(said: Any) -> Iterator[str]:
+    """Names of the phases whose models a part uses, from its JSON."""
+    if isinstance(said, Mapping):
+        for key, value in said.items():
+            if key in ("start", "phase") and isinstance(value, str):
+                yield value
+            yield from _wanted(value)
+    elif isinstance(said, list):
+        for value in said:
+            yield from _wanted(value)
+
+
 #: What settings change: a node for each field on the way, and at its end (value, setting).
 Tree = dict[str, "Tree | tuple[Any, str]"]
 
@@ -179,4 +214,4 @@ def describe(recipe: Recipe) -> dict[str, Any]:
     return {**said, "phases": [phase.name for phase in recipe.phases]}
 
 
-__all__ = ["USUAL", "Phase", "describe", "find", "names", "with_codec", "with_settings", "with_start"]
+__all__ = ["USUAL", "Phase", "describe", "find", "names", "with_codec", "with_given", "with_settings", "with_start"]

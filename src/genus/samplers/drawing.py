@@ -310,6 +310,11 @@ class Reader:
         fresh, begun = [i for i, fed in enumerate(self.fed) if fed == 0], {}
         if 0 < len(fresh) < len(inputs):
             begun = self._begin(fresh, inputs, ahead)
+        elif fresh and self.cond.empty:
+            keys = [(k, *x.flatten().tolist()) for x, k in zip(inputs, ahead, strict=True)]
+            ones = list(dict.fromkeys(keys))
+            if len(ones) < len(keys):
+                return self._once(inputs, ahead, [ones.index(key) for key in keys])
         told = self._further(self.state, list(range(len(inputs))), inputs, ahead)
         for i, first in begun.items():
             told[i] = torch.cat([first, told[i][:, told[i].shape[1] - ahead[i] :]], 1)
@@ -338,6 +343,16 @@ class Reader:
         if self.state is not None and other.state is not None:
             self.state = self.state.join(other.state) if self.fed else other.state
         self.first, self.fed = self.first + other.first, self.fed + other.fed
+
+    def _once(self, inputs: list[Tensor], ahead: list[int], which: list[int]) -> list[Tensor]:
+        """Rows that have read nothing and are to read the same (those with the same number) read it once."""
+        ones = [which.index(k) for k in range(max(which) + 1)]
+        own = self._start(len(ones))
+        assert own is not None
+        told = self._further(own, ones, [inputs[i] for i in ones], [ahead[i] for i in ones])
+        self.state = own.take(which)
+        self.fed = [self.fed[ones[k]] for k in which]
+        return [told[k] for k in which]
 
     def _cond(self, rows: list[int]) -> Cond:
         return self.cond if len(rows) == len(self.fed) else self.cond.map(lambda v: v[rows])

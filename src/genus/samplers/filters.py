@@ -18,12 +18,15 @@ FEW = 256  # ids that are sorted first
 def filtered(
     logits: Tensor, temperature: float, top_k: int | None, top_p: float, min_p: float = 0.0, typical_p: float = 1.0
 ) -> Tensor:
-    """Logits [..., V] over the temperature, -inf where a filter takes the id away. At least one id remains.
+    """Logits [..., V] over the temperature, -inf where a filter takes the id away. At least one id remains. Float64,
+    or as they are where nothing is done.
 
     top_p keeps the smallest set of likeliest ids whose probability reaches it; min_p those at least so likely as that
     fraction of the likeliest; typical_p the smallest set that reaches it of the ids whose -log p is nearest to the
     entropy.
     """
+    if temperature == 1 and top_k is None and top_p == 1 and not min_p and typical_p == 1:
+        return logits
     logits = logits.double() / temperature
     if top_k is not None and top_k < logits.shape[-1]:
         least = logits.topk(top_k, dim=-1).values[..., -1:]

@@ -109,8 +109,7 @@ class Tokens(Sampler):
         if self.temperature == 0:
             return logits.argmax(-1)
         left = filtered(logits, self.temperature, self.top_k, self.top_p, self.min_p, self.typical_p)
-        gumbel = torch.cat([row.noise.gumbel(row.n, left.shape[1:]) for row in rows])
-        return (left + gumbel).argmax(-1)
+        return torch.cat([row.noise.chosen(row.n, one[None]) for row, one in zip(rows, left, strict=True)])
 
     def bent(self, logits: Tensor, rows: Sequence[Row]) -> Tensor:
         """Logits [B, C, V] of rows with biases, penalties and rules."""

@@ -131,7 +131,8 @@ class Loop:
                 share = number(part) / number(batch) if micro < len(batch) else 1.0
                 besides, figures = summed(asides)
                 torch.autograd.backward(value * share + besides * (len(part) / len(batch)))
-                flat.gather()
+                if micro < len(batch):
+                    flat.gather()
                 loss += float(value.detach()) * share
                 for name, told in said.items():
                     about[name] = about.get(name, 0.0) + float(told) * share
@@ -200,8 +201,8 @@ class Loop:
 
     def weights(self) -> dict[str, Tensor]:
         """The averaged weights of all turns and what the nets hold beside weights, by their name in `nets`, copied."""
-        found = {k: v for flat in self.flats.values() for k, v in flat.averaged().items()} | self.buffers()
-        return {k: v.detach().clone() for k, v in found.items()}
+        found = {k: v for flat in self.flats.values() for k, v in flat.averaged().items()}
+        return found | {k: v.detach().clone() for k, v in self.buffers().items()}
 
     def buffers(self) -> dict[str, Tensor]:
         """What the nets hold beside weights and is kept, by name."""

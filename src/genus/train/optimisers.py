@@ -1,8 +1,11 @@
-"""All trained weights of a turn as one vector: a live copy in the precision of the passes, a float32 master behind it.
+"""All trained weights of a turn as one vector, in float32, and live in the precision of the passes.
 
-One vector makes clipping, AdamW and the average single operators, and a resume a handful of plain tensors. Matrices
-inside a network go by Muon (Jordan et al. 2024): momentum, then its nearest orthogonal matrix by Newton-Schulz steps
-whose coefficients are those of Polar Express (Amsel et al. 2025, arXiv 2505.16932); stacked matrices each by itself.
+In bf16 the live ones are the upper halves of the numbers, rounded; the lower halves lie behind them, and nothing twice.
+One vector makes AdamW and the average single operators, and a resume a handful of plain tensors. Gradients stay where
+the backward pass left them until `step` takes them, some millions at a time: they are never all there in float32, but
+where those of several passes are summed. Matrices inside a network go by Muon (Jordan et al. 2024): momentum, then its
+nearest orthogonal matrix by Newton-Schulz steps whose coefficients are those of Polar Express (Amsel et al. 2025, arXiv
+2505.16932); stacked matrices each by itself.
 All else goes by AdamW (Loshchilov and Hutter 2019, arXiv 1711.05101). Weight decay touches matrices only. The average
 is the power-function one of Karras et al. 2024 (arXiv 2312.02696, section 3.1). Knows no loss, no schedule and no file.
 """
@@ -11,7 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import final
@@ -34,6 +37,8 @@ POLAR = (
 )
 MOMENTUM = 0.95
 ALIGNED = 64  # elements: a weight starts on a cache line in either precision
+BLOCK = 1 << 24  # elements that are updated at once
+PIECE = 1 << 20  # of these where each goes by itself: they stay in the cache
 
 
 def orthogonal(matrices: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
@@ -77,6 +82,53 @@ class Place:
 
 
 @final
+class Halves:
+    """A vector of float32 numbers. live: what networks compute with: the numbers, or in bf16 their upper halves.
+
+    x = 65536 live + rest in the bits of an integer, so live is x rounded to the nearest (a half: away from zero).
+    """
+
+    def __init__(self, size: int, precision: torch.dtype) -> None:
+        """Zeros. Raises `GenusError` for another format than float32 and bf16."""
+        if precision not in (torch.float32, torch.bfloat16):
+            raise GenusError(f"weights are trained in float32 or bfloat16, not in {precision}")
+        self.live = torch.zeros(size, dtype=precision)
+        self.rest = torch.zeros(size, dtype=torch.int16) if precision is torch.bfloat16 else None
+
+    def __len__(self) -> int:
+        return len(self.live)
+
+    def read(self, start: int, stop: int) -> Tensor:
+        """Numbers start..stop, float32, to be changed and put back."""
+        some = self.live[start:stop]
+        if self.rest is None:
+            return some
+        return some.view(torch.int16).int().mul_(1 << 16).add_(self.rest[start:stop]).view(torch.float32)
+
+    def put(self, start: int, x: Tensor) -> None:
+        """Numbers from `start` on, float32."""
+        stop = start + len(x)
+        if self.rest is None:
+            if x.data_ptr() != self.live[start:].data_ptr():
+                self.live[start:stop] = x
+            return
+        self.rest[start:stop] = x.view(torch.int16)[::2]
+        self.live[start:stop].view(torch.int16).copy_((x.view(torch.int32) + (1 << 15)).view(torch.int16)[1::2])
+
+    def whole(self) -> Tensor:
+        """A copy of all numbers."""
+        found = torch.empty(len(self))
+        for a in range(0, len(self), PIECE):
+            found[a : a + PIECE] = self.read(a, min(a + PIECE, len(self)))
+        return found
+
+    def fill(self, x: Tensor) -> None:
+        """All numbers."""
+        for a in range(0, len(self), PIECE):
+            self.put(a, x[a : a + PIECE])
+
+
+@final
 class Flat:
     """The trained weights of `nets` and everything their optimiser remembers.
 
@@ -110,26 +162,26 @@ class Flat:
             ends[rank(item)[0] :] = [end] * (3 - rank(item)[0])
         self.ends = ends
         self.weights = [trained[place.name] for place in self.places]
-        self.master, self.grad = torch.zeros(ends[2]), torch.zeros(ends[2])
+        self.numbers = Halves(ends[2], precision)
+        self.sum: Tensor | None = None  # of the gradients of several passes
         self.mean, self.square = torch.zeros(ends[2]), torch.zeros(ends[2] - ends[0])
         self.steps = [torch.zeros(()), torch.zeros(())]  # of AdamW with and without decay: what its fused form counts
-        self.live = torch.zeros(ends[2], dtype=precision)
         self.ema = torch.zeros(ends[2]) if training.ema else None
         self.bundles = self._bundles()
         for place, weight in zip(self.places, self.weights, strict=True):
-            place.of(self.master).copy_(weight.detach())
-            weight.data = place.of(self.live)
-        self.live.copy_(self.master)
+            self.numbers.put(place.start, weight.detach().float().reshape(-1).clone())
+            weight.data = place.of(self.numbers.live)
         if self.ema is not None:
-            self.ema.copy_(self.master)
+            self.ema.copy_(self.numbers.whole())
 
     def _bundles(self) -> list[tuple[int, Place]]:
-        """(number, first) of each run of equal matrices, or of equal stacks of them, in Muon's part."""
+        """(number, first) of runs of equal matrices, or of equal stacks of them, in Muon's part; a block at most."""
         found: list[tuple[int, Place]] = []
         for place in self.places:
             if place.start >= self.ends[0]:
                 break
-            if found and (found[-1][1].shape, found[-1][1].stack) == (place.shape, place.stack):
+            room = bool(found) and (found[-1][0] + 1) * place.size <= BLOCK
+            if room and (found[-1][1].shape, found[-1][1].stack) == (place.shape, place.stack):
                 found[-1] = (found[-1][0] + 1, found[-1][1])
             else:
                 found.append((1, place))
@@ -137,19 +189,33 @@ class Flat:
 
     def zero(self) -> None:
         """Forget the gradients."""
-        self.grad.zero_()
+        if self.sum is not None:
+            self.sum.zero_()
         for weight in self.weights:
             weight.grad = None
 
     def gather(self) -> None:
-        """Add what the weights' `.grad` hold to the float32 gradient, and empty them.
+        """Add what the weights' `.grad` hold to a float32 sum, and empty them.
 
-        `step` does it too; called after each micro-batch, it keeps the sum out of the live precision.
+        Called after each micro-batch, it keeps the sum out of the live precision. A single pass has no use for it.
         """
+        if self.sum is None:
+            self.sum = torch.zeros(self.ends[2])
         for place, weight in zip(self.places, self.weights, strict=True):
             if weight.grad is not None:
-                place.of(self.grad).add_(weight.grad)
+                place.of(self.sum).add_(weight.grad)
                 weight.grad = None
+
+    def _gradient(self, start: int, stop: int) -> Tensor:
+        """Elements start..stop of the gradient, float32, to be written to."""
+        if self.sum is not None:
+            return self.sum[start:stop]
+        found = torch.zeros(stop - start)
+        for place, weight in zip(self.places, self.weights, strict=True):
+            a, b = max(start, place.start), min(stop, place.start + place.size)
+            if a < b and weight.grad is not None:
+                found[a - start : b - start] = weight.grad.reshape(-1)[a - place.start : b - place.start]
+        return found
 
     @torch.no_grad()
     def step(self, rate_scale: float, step: int) -> Tensor:
@@ -157,65 +223,82 @@ class Flat:
 
         A gradient that is not finite changes nothing: the caller sees it in the norm and decides.
         """
-        self.gather()
-        norm: Tensor = self.grad.norm()
+        if self.sum is not None:
+            self.gather()
+        whole = self._gradient(0, self.ends[2]) if self.sum is not None or self.ends[2] <= BLOCK else None
+        norm = self._norm() if whole is None else whole.norm()
         if not bool(norm.isfinite()):
             return norm
-        if norm > self.training.clip:
-            self.grad.mul_(self.training.clip / (norm + 1e-6))
-        if self.ends[0]:
-            self._muon(self.training.muon_rate * rate_scale)
-        self._adamw(self.training.rate * rate_scale)
-        self.live.copy_(self.master)
+        share = self.training.clip / (norm + 1e-6) if norm > self.training.clip else None
+
+        def clipped(start: int, stop: int) -> Tensor:
+            some = self._gradient(start, stop) if whole is None else whole[start:stop]
+            return some if share is None else some.mul_(share)
+
+        self._muon(self.training.muon_rate * rate_scale, clipped)
+        self._adamw(self.training.rate * rate_scale, clipped)
+        for weight in self.weights:
+            weight.grad = None
         if self.ema is not None:
             # beta = (1 - 1 / t)^(1 / h): weights of a step grow as a power of its number, h = 1 is the plain mean.
             beta = (1 - 1 / (step + 1)) ** (1 / self.training.ema)
-            self.ema.lerp_(self.master, 1 - beta)
+            for a in range(0, len(self.ema), PIECE):
+                b = min(a + PIECE, len(self.ema))
+                self.ema[a:b].lerp_(self.numbers.read(a, b), 1 - beta)
         return norm
 
-    def _muon(self, rate: float) -> None:
-        end = self.ends[0]
-        grad, mean = self.grad[:end], self.mean[:end]
-        mean.lerp_(grad, 1 - MOMENTUM)
-        grad.lerp_(mean, MOMENTUM)  # Nesterov's look ahead
-        self.master[:end].mul_(1 - rate * self.training.weight_decay)
+    def _norm(self) -> Tensor:
+        """Of the gradients where they are."""
+        found = [torch.linalg.vector_norm(w.grad, dtype=torch.float32) for w in self.weights if w.grad is not None]
+        return torch.stack(found).norm() if found else torch.zeros(())
+
+    def _muon(self, rate: float, clipped: Callable[[int, int], Tensor]) -> None:
         for number, first in self.bundles:
             stride = -(-first.size // ALIGNED) * ALIGNED
+            start, stop = first.start, first.start + number * stride
+            grad, mean = clipped(start, stop), self.mean[start:stop]
+            mean.lerp_(grad, 1 - MOMENTUM)
+            grad.lerp_(mean, MOMENTUM)  # Nesterov's look ahead
             rows, columns = first.matrix
-            lay = (number, first.stack, rows, columns), (stride, rows * columns, columns, 1), first.start
-            some = grad.as_strided(*lay)
+            lay = (number, first.stack, rows, columns), (stride, rows * columns, columns, 1)
+            some = grad.as_strided(*lay, grad.storage_offset())
             update = orthogonal(some.reshape(-1, rows, columns), self.precision).view_as(some)
+            x = self.numbers.read(start, stop).mul_(1 - rate * self.training.weight_decay)
             # Jordan's scale: the change of an output is as large whatever the shape.
-            self.master.as_strided(*lay).sub_(update, alpha=rate * max(1.0, rows / columns) ** 0.5)
+            x.as_strided(*lay, x.storage_offset()).sub_(update, alpha=rate * max(1.0, rows / columns) ** 0.5)
+            self.numbers.put(start, x)
 
-    def _adamw(self, rate: float) -> None:
+    def _adamw(self, rate: float, clipped: Callable[[int, int], Tensor]) -> None:
         (beta1, beta2), first = self.training.betas, self.ends[0]
         for start, end, decay, count in (
             (self.ends[0], self.ends[1], self.training.weight_decay, self.steps[0]),
             (self.ends[1], self.ends[2], 0.0, self.steps[1]),
         ):
-            if start == end:
-                continue
-            adamw(
-                [self.master[start:end]],
-                [self.grad[start:end]],
-                [self.mean[start:end]],
-                [self.square[start - first : end - first]],
-                [],
-                [count],
-                fused=True,
-                amsgrad=False,
-                beta1=beta1,
-                beta2=beta2,
-                lr=rate,
-                weight_decay=decay,
-                eps=1e-8,
-                maximize=False,
-            )
+            before = count.clone()
+            for a in range(start, end, PIECE):
+                b = min(a + PIECE, end)
+                x = self.numbers.read(a, b)
+                adamw(
+                    [x],
+                    [clipped(a, b)],
+                    [self.mean[a:b]],
+                    [self.square[a - first : b - first]],
+                    [],
+                    [count.copy_(before)],
+                    fused=True,
+                    amsgrad=False,
+                    beta1=beta1,
+                    beta2=beta2,
+                    lr=rate,
+                    weight_decay=decay,
+                    eps=1e-8,
+                    maximize=False,
+                )
+                self.numbers.put(a, x)
 
     def averaged(self) -> dict[str, Tensor]:
-        """The weights to keep, by name, in float32: the average where there is one, else the master."""
-        vector = self.master if self.ema is None else self.ema
+        """The weights to keep, by name, in float32, copied: the average where there is one."""
+        vector = self.numbers.whole() if self.ema is None else self.ema.clone()
         return {place.name: place.of(vector) for place in self.places}
 
     @contextmanager
@@ -224,15 +307,17 @@ class Flat:
         if self.ema is None:
             yield
             return
-        self.live.copy_(self.ema)
+        before = self.numbers.live.clone()
+        self.numbers.live.copy_(self.ema)
         try:
             yield
         finally:
-            self.live.copy_(self.master)
+            self.numbers.live.copy_(before)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """All that a bit-exact resume needs, as plain tensors (not copies)."""
-        state = {"master": self.master, "mean": self.mean, "square": self.square, "steps": torch.stack(self.steps)}
+        """All that a bit-exact resume needs, as plain tensors."""
+        master = self.numbers.whole()
+        state = {"master": master, "mean": self.mean, "square": self.square, "steps": torch.stack(self.steps)}
         return state if self.ema is None else {**state, "ema": self.ema}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
@@ -244,11 +329,11 @@ class Flat:
                 raise GenusError(
                     f"the checkpoint's {name} is {found}, expected {tuple(tensor.shape)}; was the recipe changed?"
                 )
-            if name != "steps":
+            if name not in ("steps", "master"):
                 tensor.copy_(state[name])
+        self.numbers.fill(state["master"])
         for count, stored in zip(self.steps, state["steps"], strict=True):
             count.copy_(stored)
-        self.live.copy_(self.master)
         self.zero()
 
 

@@ -6,6 +6,7 @@ has the rule that then decides). What was decided stands in plan.json, so that a
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import shutil
@@ -128,12 +129,20 @@ class Bench:
             loss=loss or phase.objective.loss,
         )
 
+    def wider(self, loop: Loop, batch: int) -> Loop:
+        """The same loop, its weights and all, with steps of another size."""
+        made, training = copy.copy(loop), loop.training.but(batch=batch)
+        source = self.source.over(self.cache, self.codec, training.seed, batch)
+        made.training, made.source = training, source.of(loop.model)
+        return made
+
     def speed(self, phase: Phase, few: int) -> Speed:
         """From steps of `few` samples and of those that it will have, or 2 x `few`: the quickest of three, in turns."""
         sizing = phase.sizing
         likely = sizing.batch[0] if isinstance(sizing, SizingConfig) else phase.training.batch
         counts = few, max(2 * few, min(likely, 8 * few))
-        loops = [self.loop(phase, count) for count in counts]
+        loops = [self.loop(phase, counts[0])]
+        loops.append(self.wider(loops[0], counts[1]))
         kept = saved_bytes(lambda: loops[0].step())
         loops[1].step()
         turns = [[fastest(1, loop.step) for loop in loops] for _ in range(3)]

@@ -20,13 +20,13 @@ import torch
 from safetensors.torch import save_file
 
 from genus import files
-from genus.core import Batch, Model
+from genus.core import Batch, Codec
 from genus.data.dataset import Dataset
 from genus.data.source import SourceConfig
 from genus.errors import GenusError, UsageError
 from genus.networks.lora import ADAPTER, LoraConfig
 from genus.recipe import Phase, Recipe
-from genus.run import Run, assemble, load_model, parameters, save
+from genus.run import Run, assemble, fill, load_model, parameters, save
 from genus.train.budget import Budget
 from genus.train.corpus import Corpus
 from genus.train.loop import Loop
@@ -199,7 +199,7 @@ def _phase(
 ) -> dict[str, Any]:
     assert isinstance(phase.source, SourceConfig), f"{phase.source.kind} is no source"
     source = phase.source.after(earlier)
-    begun = None if phase.start is None else _begun(phase, earlier)
+    begun = None if phase.start is None else _begun(phase, earlier)  # without its weights: those are large
     prompt = recipe.prompt if place == folder else "none"
     plans = folder / "plans"
     stored = plans / phase.name / "plan.json"
@@ -209,7 +209,7 @@ def _phase(
     else:
         watch.say("reading the data: codec, sizes, encoding")
         if begun is not None:
-            codec, conditioner, phase = begun[0].codec, begun[1].conditioner, phase.but(nets=begun[1].nets, sizing=None)
+            codec, conditioner, phase = begun[0], begun[1].conditioner, phase.but(nets=begun[1].nets, sizing=None)
         else:
             codec = phase.codec.after(earlier).fit(corpus.media)
             conditioner = None if phase.conditioner is None else phase.conditioner.fit(corpus.fields)
@@ -230,8 +230,8 @@ def _phase(
     phase, precision = plan.phase.after(earlier), torch.bfloat16 if plan.precision == "bf16" else torch.float32
     torch.manual_seed(phase.training.seed)
     model = assemble(phase, codec, prompt)
-    if begun is not None:
-        model.nets.load_state_dict(begun[0].nets.state_dict())
+    if phase.start is not None:
+        fill(model, earlier[phase.start])
     adapt(phase, model, precision)
     size = phase.training.micro or phase.training.batch
 
@@ -257,37 +257,40 @@ def _phase(
         begun=meter.seconds,
     )
     weights = loop.run()
+    at, used = loop.at, loop.meter
+    del loop, model  # what training needed is gone before the kept model is made
     torch.manual_seed(phase.training.seed)  # what no turn trains keeps the value it started with
     kept = replace(assemble(phase, codec, prompt), precision=plan.precision)
-    if begun is not None and isinstance(phase.adapter, LoraConfig):
+    if phase.start is not None and isinstance(phase.adapter, LoraConfig):
         trained = {name: value.float().contiguous() for name, value in weights.items()}
         files.replace(place / ADAPTER, lambda path: save_file(trained, path, {"format": "pt"}))
-        weights = phase.adapter.merged(begun[0].nets.state_dict(), weights)
+        weights = phase.adapter.merged(load_model(earlier[phase.start])[0].nets.state_dict(), weights)
     kept.nets.load_state_dict(weights, strict=False)
     save(kept, phase, place)
     return {
         "phase": phase.name,
         "parameters": parameters(kept.nets),
-        "steps": loop.at.step,
-        "best_step": loop.at.best_step,
-        "val_loss": loop.at.best if math.isfinite(loop.at.best) else None,
-        "samples": loop.at.step * phase.training.batch,
-        "epochs": loop.at.step * phase.training.batch / source.samples(train),
-        "seconds": loop.meter.seconds,
+        "steps": at.step,
+        "best_step": at.best_step,
+        "val_loss": at.best if math.isfinite(at.best) else None,
+        "samples": at.step * phase.training.batch,
+        "epochs": at.step * phase.training.batch / source.samples(train),
+        "seconds": used.seconds,
         "forecast_s": plan.forecast["seconds"],
-        "kwh": loop.meter.kwh,
-        "kwh_method": loop.meter.method,
+        "kwh": used.kwh,
+        "kwh_method": used.method,
         "precision": plan.precision,
         "compiled": plan.compiled,
     }
 
 
-def _begun(phase: Phase, earlier: Mapping[str, Path]) -> tuple[Model, Phase]:
-    """The model that a phase starts from. Raises `UsageError` if no phase before it has that name."""
+def _begun(phase: Phase, earlier: Mapping[str, Path]) -> tuple[Codec, Phase]:
+    """Codec and configuration of the model that a phase starts from. Raises `UsageError` if there is no such phase."""
     if phase.start is None or phase.start not in earlier:
         known = ", ".join(earlier) or "none"
         raise UsageError(f"phase {phase.name!r} starts from {phase.start!r}; phases before it: {known}")
-    return load_model(earlier[phase.start])
+    model, resolved = load_model(earlier[phase.start])
+    return model.codec, resolved
 
 
 def spread(batches: Iterable[Batch], n: int) -> list[Batch]:

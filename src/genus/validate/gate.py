@@ -20,6 +20,7 @@ from genus.validate.findings import Finding
 from genus.validate.memorisation import COPIES
 from genus.validate.preferences import PREFERRED
 from genus.validate.retrieval import CLASSIFIED, RETRIEVED
+from genus.validate.rewarded import EARNED
 from genus.validate.solved import PASSED
 
 
@@ -118,6 +119,7 @@ class Gate(Part):
 SAID = {"ngram5": "counting five bytes (n-gram)", "gzip": "gzip", "xz": "xz", "xz_primed": "xz shown the training text"}
 #: What fine-tuning is for, by the finding that tells, and what is said where it did not help; the first counts.
 RAISED = {
+    EARNED: "its answers earn no more by the reward that it learned from",
     PREFERRED: "it prefers the better answer no more often",
     PASSED: "it solves no more questions",
     ANSWERS: "fine-tuning has not taught it to answer, in bits per byte",

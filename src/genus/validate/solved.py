@@ -47,14 +47,15 @@ class Solved(Measure):
         records = conversations(subject.held_out(1 << 30))[: self.items]
         if not records or subject.model.prompt != "turn":
             return Result(notes=("No questions are solved: nothing that is held out is a conversation.",))
+        reward = self.reward.after(subject.earlier)
         asked = [question(record) for record in records]
         right = [dialogue.versions(dialogue.read(record.media))[0][-1].text for record in records]
-        said, worth = self._tried(subject.model, asked, right, subject)
+        said, worth = self._tried(subject.model, reward, asked, right, subject)
         metrics = self._findings(worth, subject.held, "")
         baselines: tuple[Finding, ...] = ()
         if subject.before is not None:
             model, _ = lent(subject.before)
-            baselines = self._findings(self._tried(model, asked, right, subject)[1], subject.held, "/before")
+            baselines = self._findings(self._tried(model, reward, asked, right, subject)[1], subject.held, "/before")
         texts = [
             dialogue.written((*messages, dialogue.Message("assistant", text))) + f"\n({value:g})"
             for messages, text, value in zip(asked, said, worth[:, 0], strict=True)
@@ -66,7 +67,12 @@ class Solved(Measure):
         return Result(metrics, baselines, (figure,) if texts else (), (note,))
 
     def _tried(
-        self, model: Model, asked: Sequence[tuple[dialogue.Message, ...]], right: Sequence[str], subject: Subject
+        self,
+        model: Model,
+        reward: Reward,
+        asked: Sequence[tuple[dialogue.Message, ...]],
+        right: Sequence[str],
+        subject: Subject,
     ) -> tuple[list[str], np.ndarray[tuple[int, ...], np.dtype[np.float64]]]:
         """The first answers, and what all are worth, [questions, attempts]."""
         said: list[str] = []
@@ -75,7 +81,7 @@ class Solved(Measure):
             drawn = answers(
                 model, asked, self.tokens, i * len(asked), subject.seed, subject.batch, subject.watch, self.thinking
             )
-            worth[:, i] = self.reward.all(asked, right, drawn)
+            worth[:, i] = reward.all(asked, right, drawn)
             said = said or drawn
         return said, worth
 

@@ -38,7 +38,7 @@ class Subject:
     read.
 
     key: stands for the data in the names of cached features, which lie in `home` (None: nowhere). before: the folder of
-    the model that the last phase began from, None if it began anew.
+    the model that the last phase began from, None if it began anew. earlier: those of all phases before the last.
     """
 
     model: Model
@@ -49,6 +49,7 @@ class Subject:
     key: str = ""
     home: Path | None = None
     before: Path | None = None
+    earlier: Mapping[str, Path] = field(default_factory=dict)
     most: int = 1000  # samples that any measure may ask for
     seed: int = 0
     batch: int = 50
@@ -77,6 +78,7 @@ class Subject:
             run.data["digest"],
             home,
             begun_from(run),
+            earlier(run),
             most,
             watch=watch or Silent(),
         )
@@ -204,10 +206,14 @@ def answers(
 def begun_from(run: Run) -> Path | None:
     """The folder of the model that a run's last phase began from, if it is there."""
     name = run.recipe.phases[-1].start
-    if name is None:
-        return None
-    place = Path(run.recipe.given.get(name, run.path / "phases" / name))
-    return place if (place / "config.json").is_file() else None
+    return None if name is None else earlier(run).get(name)
+
+
+def earlier(run: Run) -> dict[str, Path]:
+    """The folders of the models of a run's earlier phases, trained in it or elsewhere: those that are there."""
+    own = {phase.name: run.path / "phases" / phase.name for phase in run.recipe.phases[:-1]}
+    given = {name: Path(place) for name, place in run.recipe.given.items()}
+    return {name: place for name, place in (own | given).items() if (place / "config.json").is_file()}
 
 
 def columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -1,0 +1,419 @@
+"""Fine-tuning SmolLM2-135M beside trl's SFTTrainer, all weights and LoRA, and rollouts beside transformers' generate.
+
+    genus import smollm2 --name smol
+    genus export smol --format hf -o smol-hf
+    python benchmarks/finetuning.py RUN --hf smol-hf --trl PYTHON_WITH_TRL
+
+trl is in no environment of genus; install it beside one (`pip install trl peft accelerate datasets`). Both sides begin
+from the same float32 weights, get the same batches of conversations (GENUS_DATA's instruct_small, as `data.dialogue`
+makes them: a row each, padded behind; `--packed 1`: rows that are full, cut from one stream; the loss counts what the
+assistant says, or all), and take AdamW steps at one constant rate, clipped at a norm of 1, without decay. LoRA has
+the same rank, scale, targets (all linear maps of the layers) and first A on both sides; where genus has one matrix
+for queries, keys and values, it has one A for three.
+
+genus is `train.loop` in bf16, as `genus train --recipe sft` runs it. trl is SFTTrainer as it comes: float32 weights,
+bf16 autocast, activations worked out again in the backward pass (`trl`), and the same with activations kept
+(`trl-kept`), which is faster. Each engine works in a process of its own and they take turns, a step each. Printed are
+medians of the ratios inside a turn, by the clock and by the processor's time (which other load on the machine moves
+less), the most memory that each process has held, and the largest distance of the loss curves.
+
+Rollouts: `--answers` conversations, `--group` to a question as GRPO asks for them, answered by the model in training,
+at temperature 1 and unfiltered, the same number of tokens for all. genus draws as `learned.attempts` does, with weights
+of 8 bits (`source.precision=int8`, packed anew for each batch: that is counted) and with its own in bf16.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+RANK, ALPHA = 16, 32.0
+RATES = {"full": 2e-5, "lora": 2e-4}
+TARGETS = {
+    "qkv": ("q_proj", "k_proj", "v_proj"),
+    "out": ("o_proj",),
+    "up": ("up_proj", "gate_proj"),
+    "down": ("down_proj",),
+}
+Step = Callable[[], float]
+
+
+def spent() -> float:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def peak() -> int:
+    """Bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def asked() -> Iterator[dict[str, Any]]:
+    """What the parent wants next."""
+    print("ready", flush=True)
+    for line in sys.stdin:
+        yield json.loads(line)
+
+
+def told(**said: Any) -> None:
+    print("result " + json.dumps({**said, "peak": peak()}), flush=True)
+
+
+# ------------------------------------------------------------------------------------------------------------ engines
+
+
+def genus(args: argparse.Namespace, lora: bool) -> None:
+    """The loop, as a phase of `sft` with `--from` would have it."""
+    import torch
+    from safetensors.torch import load_file
+
+    from genus.core import Batch, Source
+    from genus.networks.lora import LoraConfig
+    from genus.recipe import Training
+    from genus.run import load_model
+    from genus.train.loop import Loop
+    from genus.train.meter import Meter
+    from genus.train.pace import Pace
+    from genus.watch import Silent
+
+    torch.set_num_threads(args.threads)
+    data = load_file(args.shared / "batches.safetensors")
+
+    class Fixed(Source):
+        def batch(self, step: int) -> Batch:
+            x, mask = data[f"x{step}"], data[f"mask{step}"]
+            return Batch(x[:, None].long(), mask=mask[:, None])
+
+    model = load_model(Path(args.run))[0]
+    if lora:
+        LoraConfig(rank=RANK, alpha=ALPHA).onto(model.nets, torch.bfloat16)
+        first = load_file(args.shared / "lora.safetensors")
+        for name, weight in model.nets.named_parameters():
+            if name.endswith(".a"):
+                _, _, layer, part, _ = name.split(".")
+                weight.data.copy_(first[f"{layer}.{part}"])
+    training = Training(
+        optimiser="adamw", rate=RATES["lora" if lora else "full"], betas=(0.9, 0.999), weight_decay=0.0, warmup=0.0,
+        cooldown=0.0, batch=args.batch, micro=args.micro,
+    )  # fmt: skip
+    loop = Loop(
+        name="sft", model=model, training=training, source=Fixed(), evaluation=lambda: iter(()),
+        pace=Pace(1_000_000, timed=False), precision=torch.bfloat16, folder=Path(os.devnull), meter=Meter(),
+        watch=Silent(), loss=model.objective.loss,
+    )  # fmt: skip
+    for _ in asked():
+        clock, used = time.perf_counter(), spent()
+        loss, norm = loop.step()
+        told(seconds=time.perf_counter() - clock, cpu=spent() - used, loss=loss, norm=norm)
+
+
+def trl(args: argparse.Namespace, lora: bool, kept: bool) -> None:
+    """SFTTrainer, which takes a step when the parent asks for one."""
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+    from trl import SFTConfig, SFTTrainer
+
+    torch.set_num_threads(args.threads)
+    data = load_file(args.shared / "batches.safetensors")
+    rows = []
+    for step in range(args.steps):
+        for x, mask, length in zip(data[f"x{step}"], data[f"mask{step}"], data[f"length{step}"], strict=True):
+            n = int(length)
+            labels = torch.where(mask, x, -100)
+            rows.append({"input_ids": x[:n].tolist(), "labels": labels[:n].tolist()})
+    config = SFTConfig(
+        output_dir=str(args.shared), report_to=[], use_cpu=True, bf16=True, gradient_checkpointing=not kept,
+        per_device_train_batch_size=args.batch, max_steps=args.steps, learning_rate=RATES["lora" if lora else "full"],
+        lr_scheduler_type="constant", warmup_steps=0, weight_decay=0.0, max_grad_norm=1.0, logging_steps=1,
+        save_strategy="no", disable_tqdm=True, max_length=None, train_sampling_strategy="sequential",
+        dataloader_num_workers=0,
+    )  # fmt: skip
+    adapter = None
+    if lora:
+        every = [name for names in TARGETS.values() for name in names]
+        adapter = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=every, task_type="CAUSAL_LM")
+    model = AutoModelForCausalLM.from_pretrained(args.hf, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(args.hf)
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    trainer = SFTTrainer(
+        model=model, args=config, train_dataset=Dataset.from_list(rows), processing_class=tokenizer,
+        peft_config=adapter,
+    )  # fmt: skip
+    if lora:
+        first = load_file(args.shared / "lora.safetensors")
+        place = {name: ours for ours, names in TARGETS.items() for name in names}
+        for name, weight in trainer.model.named_parameters():
+            if "lora_A" in name:
+                words = name.split(".")
+                weight.data.copy_(first[f"{words[words.index('layers') + 1]}.{place[words[-4]]}"])
+    waiting = asked()
+
+    class Turns(TrainerCallback):
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            next(waiting)
+            self.began = time.perf_counter(), spent()
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
+            if "loss" not in logs:
+                return
+            clock, used = self.began
+            norm = float(logs.get("grad_norm", 0.0))
+            told(seconds=time.perf_counter() - clock, cpu=spent() - used, loss=float(logs["loss"]), norm=norm)
+            if next(waiting, None) is None:
+                os._exit(0)
+            self.began = time.perf_counter(), spent()
+
+    trainer.add_callback(Turns())
+    trainer.train()
+
+
+def genus_rollouts(args: argparse.Namespace, precision: str | None) -> None:
+    """Answers of a model whose weights stand as they do in training: in bf16."""
+    from dataclasses import replace
+
+    import torch
+
+    from genus.core import Noise
+    from genus.dialogue import Message
+    from genus.learned.attempts import PLAINLY
+    from genus.run import load_model
+
+    torch.set_num_threads(args.threads)
+    model = load_model(Path(args.run))[0]
+    model.nets.to(torch.bfloat16)
+    questions = json.loads((args.shared / "questions.json").read_text())
+    rows = [(Message("user", text),) for text in questions]
+    knobs = {**PLAINLY, "logit_bias": dict.fromkeys(model.codec.space.stops, -1e9), "precision": precision}
+    for i, _ in enumerate(asked()):
+        noise = Noise(0).of(range(i * len(rows), (i + 1) * len(rows)))
+        clock, used = time.perf_counter(), spent()
+        _, mask = replace(model).answers(noise, rows, args.tokens, **knobs)
+        told(seconds=time.perf_counter() - clock, cpu=spent() - used, tokens=int(mask.sum()))
+
+
+def transformers(args: argparse.Namespace, precision: str) -> None:
+    """generate, with its own cache."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    torch.set_num_threads(args.threads)
+    kind = torch.bfloat16 if precision == "bf16" else torch.float32
+    model = AutoModelForCausalLM.from_pretrained(args.hf, dtype=kind).eval()
+    tokenizer = AutoTokenizer.from_pretrained(args.hf, padding_side="left")
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    questions = json.loads((args.shared / "questions.json").read_text())
+    texts = [
+        tokenizer.apply_chat_template([{"role": "user", "content": q}], tokenize=False, add_generation_prompt=True)
+        for q in questions
+    ]
+    inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
+    plain = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    for _ in asked():
+        clock, used = time.perf_counter(), spent()
+        with torch.no_grad():
+            made = model.generate(**inputs, **plain, max_new_tokens=args.tokens, min_new_tokens=args.tokens)
+        count = (made.shape[1] - inputs["input_ids"].shape[1]) * len(made)
+        told(seconds=time.perf_counter() - clock, cpu=spent() - used, tokens=count)
+
+
+ENGINES: dict[str, Callable[[argparse.Namespace], None]] = {
+    "genus": lambda args: genus(args, False),
+    "trl": lambda args: trl(args, False, False),
+    "trl-kept": lambda args: trl(args, False, True),
+    "genus-lora": lambda args: genus(args, True),
+    "trl-lora": lambda args: trl(args, True, False),
+    "trl-lora-kept": lambda args: trl(args, True, True),
+    "genus-rollouts": lambda args: genus_rollouts(args, "int8"),
+    "genus-rollouts-bf16": lambda args: genus_rollouts(args, None),
+    "transformers-bf16": lambda args: transformers(args, "bf16"),
+    "transformers-fp32": lambda args: transformers(args, "fp32"),
+}
+GROUPS = {
+    "full": ("genus", "trl", "trl-kept"),
+    "lora": ("genus-lora", "trl-lora", "trl-lora-kept"),
+    "rollouts": ("genus-rollouts", "genus-rollouts-bf16", "transformers-bf16", "transformers-fp32"),
+}
+
+
+# --------------------------------------------------------------------------------------------------------- the parent
+
+
+def prepared(args: argparse.Namespace) -> None:
+    """What all engines read: batches, first corrections, questions."""
+    import torch
+    from safetensors.torch import save_file
+
+    from genus.codecs.published import Published
+    from genus.data.dialogue import DialogueConfig
+    from genus.dialogue import Message, written
+    from genus.run import in_memory, load_model
+
+    model = load_model(Path(args.run))[0]
+    codec = model.codec
+    assert isinstance(codec, Published)
+    folder = Path(os.environ["GENUS_DATA"]) / "instruct_small"
+    records = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
+    asks = ["\n\n".join(part for part in (r["instruction"], r["input"]) if part) for r in records]
+    texts = [
+        written([Message("user", a), Message("assistant", r["output"])]) for a, r in zip(asks, records, strict=True)
+    ]
+    source = DialogueConfig(window=args.window)
+    cache = in_memory(codec, texts, source)
+    draws = source.over(cache, codec, 0, args.batch)
+    tensors: dict[str, torch.Tensor] = {}
+    stream = torch.from_numpy(cache.cells[:, 0].astype("int32"))
+    for step in range(args.steps):
+        if args.packed:
+            size = args.batch * args.window
+            x = stream.repeat(2)[torch.arange(size) + step * size % len(stream)].view(args.batch, args.window)
+            mask = torch.ones_like(x, dtype=torch.bool)
+            mask[:, 0] = False
+            lengths = torch.full((args.batch,), args.window)
+        else:
+            batch = draws.batch(step)
+            assert batch.mask is not None
+            x, mask = batch.x[:, 0].int(), batch.mask[:, 0]
+            lengths = torch.tensor([int(row.nonzero()[-1]) + 1 for row in mask])
+        tensors |= {f"x{step}": x.contiguous(), f"mask{step}": mask.contiguous(), f"length{step}": lengths}
+    save_file(tensors, args.shared / "batches.safetensors")
+    net = model.nets["net"]
+    torch.manual_seed(0)
+    first = {}
+    for layer, block in enumerate(net.blocks):  # type: ignore[arg-type, union-attr]
+        for name in TARGETS:
+            size = getattr(block, name).in_features
+            first[f"{layer}.{name}"] = torch.randn(RANK, size) / size**0.5
+    save_file(first, args.shared / "lora.safetensors")
+    questions = [asks[i // args.group] for i in range(args.answers)]
+    (args.shared / "questions.json").write_text(json.dumps(questions))
+
+
+class Engine:
+    """A child process."""
+
+    def __init__(self, name: str, args: argparse.Namespace) -> None:
+        python = args.trl if name.startswith("trl") else sys.executable
+        command = [python, __file__, args.run, "--engine", name, "--shared", str(args.shared), "--hf", str(args.hf)]
+        for flag in ("threads", "steps", "batch", "tokens", "micro"):
+            if getattr(args, flag) is not None:
+                command += [f"--{flag}", str(getattr(args, flag))]
+        self.name, self.log = name, args.shared / f"{name}.log"
+        with self.log.open("w") as errors:
+            self.child = subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
+        self._read("ready")
+
+    def _read(self, mark: str) -> str:
+        assert self.child.stdout is not None
+        for line in self.child.stdout:
+            if line.startswith(mark):
+                return line[len(mark) :]
+        raise SystemExit(f"{self.name} ended:\n{self.log.read_text()[-2000:]}")
+
+    def ask(self) -> dict[str, Any]:
+        """One step, or one batch of answers."""
+        assert self.child.stdin is not None
+        self.child.stdin.write("{}\n")
+        self.child.stdin.flush()
+        said: dict[str, Any] = json.loads(self._read("result "))
+        return said
+
+    def end(self) -> None:
+        """It is not needed any more."""
+        self.child.kill()
+        self.child.wait()
+
+
+def span(values: list[float]) -> list[float]:
+    """[median, least, most]."""
+    return [round(x, 3) for x in (median(values), min(values), max(values))]
+
+
+def turned(args: argparse.Namespace, names: tuple[str, ...], turns: int, warm: int) -> dict[str, Any]:
+    """Engines in turns, in an order that turns round; the first `warm` do not count for speed."""
+    engines = [Engine(name, args) for name in names]
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    for turn in range(turns):
+        for engine in engines if turn % 2 else engines[::-1]:
+            rows[engine.name].append(engine.ask())
+    for engine in engines:
+        engine.end()
+    first, found = rows[names[0]], dict[str, Any]()
+    for name in names:
+        mine = rows[name]
+        found[name] = {
+            "seconds": span([row["seconds"] for row in mine[warm:]]),
+            "cpu": span([row["cpu"] for row in mine[warm:]]),
+            "peak_mb": round(max(row["peak"] for row in mine) / 1e6),
+        }
+        if "loss" in mine[0]:
+            found[name]["loss"] = [round(row["loss"], 4) for row in mine]
+            found[name]["norm"] = [round(row["norm"], 4) for row in mine]
+        else:
+            found[name]["tokens_a_second"] = span([row["tokens"] / row["cpu"] for row in mine[warm:]])
+        if name == names[0]:
+            continue
+        for kind, word in (("seconds", "faster_by_clock"), ("cpu", "faster_by_cpu_time")):
+            ratios = [theirs[kind] / ours[kind] for theirs, ours in zip(mine[warm:], first[warm:], strict=True)]
+            found[name][word] = span(ratios)
+        found[name]["memory_of_it"] = round(max(r["peak"] for r in first) / max(r["peak"] for r in mine), 3)
+        if "loss" in mine[0]:
+            found[name]["loss_off"] = max(abs(a["loss"] - b["loss"]) for a, b in zip(first, mine, strict=True))
+    return found
+
+
+def main() -> None:
+    """See the module."""
+    read = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    read.add_argument("run", help="the folder of the imported run")
+    read.add_argument("--hf", type=Path, help="the run as a folder of Hugging Face")
+    read.add_argument("--trl", help="a Python that has trl", default=sys.executable)
+    read.add_argument("--groups", nargs="*", default=list(GROUPS))
+    read.add_argument("--engines", nargs="*", help="these alone; the first is what the others are compared with")
+    read.add_argument("--threads", type=int, default=1)
+    read.add_argument("--steps", type=int, default=12, help="of training; two of them warm up")
+    read.add_argument("--batch", type=int, default=4)
+    read.add_argument("--micro", type=int, help="rows of a pass of genus; all unless it is said")
+    read.add_argument("--window", type=int, default=256)
+    read.add_argument("--packed", type=int, default=0)
+    read.add_argument("--answers", type=int, default=32, help="rollouts at once")
+    read.add_argument("--group", type=int, default=8, help="of them to one question")
+    read.add_argument("--tokens", type=int, default=64, help="of each")
+    read.add_argument("--rounds", type=int, default=3, help="of rollouts, after one to warm up")
+    read.add_argument("--engine", help=argparse.SUPPRESS)
+    read.add_argument("--shared", type=Path, help=argparse.SUPPRESS)
+    args = read.parse_args()
+    if args.engine:
+        ENGINES[args.engine](args)
+        return
+    if "GENUS_DATA" not in os.environ:
+        raise SystemExit("skipped: this benchmark needs the data set instruct_small; set GENUS_DATA")
+    said = {k: v for k, v in vars(args).items() if k not in ("run", "hf", "trl", "engine", "shared", "engines")}
+    found: dict[str, Any] = {"asked": said}
+    with tempfile.TemporaryDirectory() as folder:
+        args.shared = Path(folder)
+        prepared(args)
+        for group in args.groups:
+            names = tuple(args.engines or GROUPS[group])
+            turns = (args.rounds + 1, 1) if group == "rollouts" else (args.steps, 2 if args.steps > 5 else 1)
+            found[group] = turned(args, names, *turns)
+            print(json.dumps({group: found[group]}), file=sys.stderr, flush=True)
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
