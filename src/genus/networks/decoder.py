@@ -329,8 +329,8 @@ class Decoder(Network):
                 if isinstance(part, nn.Linear) and part.in_features % GROUP == 0:
                     setattr(block, name, PackedLinear.of(part, bits))
         made.blocks.float()
-        for name, part in (("embed", self.embed), ("norm", self.norm), ("places", self.places)):
-            setattr(made, name, None if part is None else wide(part))
+        for name, own in (("embed", self.embed), ("norm", self.norm), ("places", self.places)):
+            setattr(made, name, None if own is None else wide(own))
         made.layers = at_once(self.config, made.blocks, bits)
         return made
 
