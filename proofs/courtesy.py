@@ -27,7 +27,7 @@ OFTEN = (0.35, 0.3, 0.2, 0.1, 0.05)  # how often a clerk says none, one .. four 
 WRONG = 0.15  # how often it is another thing, and how often another name
 WANTED = 2  # different courtesies
 COST = 0.25  # of a courtesy too many, and of a word out of place
-SURE = 2.0  # how surely the better of two answers is said to be: the slope of a logistic curve
+SURE = 4.0  # how surely the better of two answers is said to be: the slope of a logistic curve
 
 
 def orders(seed: int) -> list[tuple[str, str]]:

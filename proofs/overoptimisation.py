@@ -112,7 +112,7 @@ def curve(lab: Lab, args: Any, seed: int) -> dict[str, list[Point]]:
     held = clerks(lab, seed, args.pairs)
     start = clerk(lab, seed, 400)
     taught = ["training.rate=1e-3", "training.muon_rate=5e-3", f"training.seed={seed}", *TINY]
-    judge = lab.tuned(f"clerks-judge-{seed}", f"orders-{seed}", "reward", "120 steps", taught, str(start.path))
+    judge = lab.tuned(f"clerks-judge-{seed}", f"orders-{seed}", "reward", "200 steps", taught, str(start.path))
     at = [args.policy * part // PLACES[-1] for part in PLACES]
     budgets = {"free": "null", "bound": f"{args.nats:g}"}
     return {
