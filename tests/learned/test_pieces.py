@@ -8,13 +8,12 @@ import pytest
 import torch
 import toys
 
-from genus.core import Cond, Noise, Wrap
+from genus.core import Cond, Noise, Wrap, move
 from genus.errors import NoLikelihood, UsageError
 from genus.learned.pieces import Cut, PiecesConfig, gone, led
 from genus.objectives.flow import Flow
 from genus.objectives.piecewise import Piecewise
 from genus.run import assemble, load_model, save
-from genus.samplers.ode import move
 from genus.train.budget import budget
 from genus.train.stage import train
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from genus.samplers.ode import ancestral, heun, in_log_snr, level, move
+from genus.core import move
+from genus.samplers.ode import ancestral, heun, in_log_snr, level
 from genus.samplers.schedules import linear, steps
 
 TOLD = json.loads(Path(__file__).with_name("diffusers.json").read_text())

@@ -12,8 +12,8 @@ nothing below asks whether it holds a sequence or a picture.
     noise        every random draw, addressed by (key, sample, draw)
 
 words: Space, Cond, Batch ...; noise; contracts: what parts promise; asides: what a network says while it is trained;
-reading: logits of the next cell; texts: what codecs of text can tell besides; model: the whole. Imports
-nothing of ours but the torch-free roots (errors, parts, dialogue); knows no family, medium or stage.
+reading: logits of the next cell; paths: from noise to data; texts: what codecs of text can tell besides; model: the
+whole. Imports nothing of ours but the torch-free roots (errors, parts, dialogue); knows no family, medium or stage.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ from genus.core.contracts import (
 )
 from genus.core.model import Model, Precision
 from genus.core.noise import Noise
+from genus.core.paths import along, move
 from genus.core.reading import STARTS, behind, next_logits, next_nats
 from genus.core.texts import Conversing, Gapped, Gaps, Spelled, conversed, gapped
 from genus.core.words import Batch, Cond, Known, Roads, Rule, Space
@@ -91,12 +92,14 @@ __all__ = [
     "State",
     "Turn",
     "Wrap",
+    "along",
     "aside",
     "behind",
     "conversed",
     "gapped",
     "listened",
     "listening",
+    "move",
     "next_logits",
     "next_nats",
 ]

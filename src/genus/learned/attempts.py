@@ -220,7 +220,7 @@ def log_probs(model: Model, x: Tensor, nets: nn.ModuleDict | None = None) -> Ten
     each = max(1, AT_ONCE // (x[0].numel() * vocab))
     found = []
     with torch.no_grad():
-        for part in x.split(each):
+        for part in torch.split(x, each):
             said = predict(behind(part, vocab)).float()
             picked = said.gather(-1, part[..., None]).squeeze(-1)
             found.append(picked - said.logsumexp(-1))

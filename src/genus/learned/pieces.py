@@ -17,15 +17,13 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from genus.core import Batch, Codec, Cond, Model, Noise, Predictor, Source, Space
+from genus.core import Batch, Codec, Cond, Model, Noise, Predictor, Source, Space, along, move
 from genus.data.cache import Cache
 from genus.data.source import SourceConfig
 from genus.data.stacked import StackedConfig
 from genus.errors import UsageError
 from genus.learned.borrowed import lent, told
-from genus.objectives.denoising import along
 from genus.parts import Any_
-from genus.samplers.ode import move
 
 
 @final

@@ -15,9 +15,9 @@ from typing import Any, ClassVar, Literal, final
 import torch.nn.functional as F
 from torch import Tensor
 
-from genus.core import Batch, Choices, Cond, Draws, LogProb, Metrics, Nets, Noise, Objective, State
+from genus.core import Batch, Choices, Cond, Draws, LogProb, Metrics, Nets, Noise, Objective, State, along
 from genus.errors import NoLikelihood, UsageError
-from genus.objectives.denoising import along, evenly
+from genus.objectives.denoising import evenly
 from genus.samplers.undrawn import Undrawn
 
 

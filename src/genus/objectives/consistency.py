@@ -14,8 +14,8 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from genus.core import Batch, Draws, Metrics, Nets, Noise, Objective
-from genus.objectives.denoising import Clean, Output, along, crowding, denoised, evenly, logit_normal
+from genus.core import Batch, Draws, Metrics, Nets, Noise, Objective, along
+from genus.objectives.denoising import Clean, Output, crowding, denoised, evenly, logit_normal
 from genus.samplers.ode import Ode
 
 LEAST = 0.2  # else no pair would end at x

@@ -15,7 +15,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from genus.core import Batch, Cond, Metrics, Nets, Network, Noise, State
+from genus.core import Batch, Cond, Metrics, Nets, Network, Noise, State, along
 from genus.errors import UsageError
 
 Output = Literal["x", "velocity", "residual", "noise", "v"]
@@ -45,11 +45,6 @@ def crowding(x: Tensor) -> float:
     root of the number of cells (Hoogeboom et al. 2023, arXiv 2301.11093).
     """
     return max(0.0, 0.5 * math.log(max(1, math.prod(x.shape[2:])) / 24**2))
-
-
-def along(t: Tensor, x: Tensor) -> Tensor:
-    """t [B] shaped to multiply x [B, C, *dims]."""
-    return t.view(-1, *(1,) * (x.dim() - 1))
 
 
 @final

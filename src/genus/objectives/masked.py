@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from genus.core import Batch, Cond, Draws, LogProb, Metrics, Nets, Network, Noise, Objective
+from genus.core import Batch, Cond, Draws, LogProb, Metrics, Nets, Network, Noise, Objective, along
 from genus.errors import UsageError
-from genus.objectives.denoising import along, evenly
+from genus.objectives.denoising import evenly
 from genus.samplers.rounds import Rounds
 
 

@@ -25,17 +25,9 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor
 
-from genus.core import Cond, Known, Noise, Predictor, Sampler, Space
+from genus.core import Cond, Known, Noise, Predictor, Sampler, Space, move
 from genus.errors import UsageError
 from genus.samplers.schedules import Schedule, steps
-
-
-def move(x: Tensor, p: Tensor, t: float, r: float, slope: Tensor | None = None) -> Tensor:
-    """From time t to r < t, with the clean x linear in time: `slope` is its derivative; None: constant."""
-    y = (r / t) * x + (1 - r / t) * p
-    if slope is None:
-        return y
-    return y - (t - r + (r * math.log(r / t) if r > 0 else 0.0)) * slope
 
 
 def level(t: float) -> float:
