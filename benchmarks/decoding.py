@@ -2,41 +2,43 @@
 
     genus import smollm2 --name smol
     genus export smol --format hf -o smol-hf
-    python benchmarks/decoding.py RUN --hf smol-hf --gguf SmolLM2-135M-Instruct.Q4_1.gguf --llama PYTHON_WITH_XLLAMACPP
+    python benchmarks/decoding.py --run RUN --hf smol-hf --gguf SmolLM2-135M-Instruct.Q4_1.gguf --llama PYTHON
 
-Each engine works in a process of its own (llama.cpp in its own environment too), one thread each unless --threads says
-more. They take turns, and the order turns round. Printed are medians of tokens a second by the clock and by the
-processor's time (which other load on the machine moves less), and ratios of each round's pairs. All read the same
-weights: those of the GGUF file. Nats are those of a fixed text under genus, rounded and not.
+PYTHON has xllamacpp. Each engine works in a process of its own (llama.cpp in its own environment too), one thread each
+unless --threads says more. They take turns, and the order turns round. Ratios are of each round's pairs, by the clock;
+those by the processor's time, which other load on the machine moves less, stand beside them. All read the same weights:
+those of the GGUF file. Nats are those of a fixed text under genus, rounded and not.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import resource
-import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
 
+from engines import Engine, asked, by_processor, clocks, ratios, told, turned
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "proofs"))
+from proof import ROOT, Row, arguments, interval, write
+
 PROMPT = "The history of the town begins with a river, and with the people who came to live beside it."
-ROUNDS = 7
-
-
-def spent() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+OURS = "genus:int4"
+PEERS = {"llama": "llama.cpp", "transformers:bf16": "transformers bf16", "transformers:fp32": "transformers float32"}
+#: At least so many times as fast.
+BARS = {
+    ("batch 1", "llama"): 1.1, ("batch 8", "llama"): 1.4, ("batch 16", "llama"): 1.4,
+    ("batch 1", "transformers:bf16"): 3.5, ("batch 1", "transformers:fp32"): 3.5, ("prefill", "transformers:bf16"): 1.0,
+}  # fmt: skip
 
 
 def text() -> str:
-    return (Path(__file__).resolve().parents[1] / "docs" / "architecture.md").read_text(encoding="utf-8")
+    return (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
-def genus(args: argparse.Namespace, precision: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def genus(args: Any, precision: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     import torch
 
     from genus.core import Known, Noise
@@ -52,7 +54,7 @@ def genus(args: argparse.Namespace, precision: str) -> Callable[[dict[str, Any]]
 
     def work(task: dict[str, Any]) -> dict[str, Any]:
         if task["what"] == "nats":
-            net = model.drawing(precision)["net"]
+            net = model.drawing(task["precision"])["net"]
             ids = torch.tensor(model.codec.ids([text()])[0][: task["tokens"]])  # type: ignore[attr-defined]
             x = torch.cat([torch.tensor([model.space.vocab]), ids])[None, None]
             with torch.no_grad():
@@ -72,7 +74,7 @@ def genus(args: argparse.Namespace, precision: str) -> Callable[[dict[str, Any]]
     return work
 
 
-def transformers(args: argparse.Namespace, precision: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def transformers(args: Any, precision: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -102,7 +104,7 @@ def transformers(args: argparse.Namespace, precision: str) -> Callable[[dict[str
     return work
 
 
-def llama(args: argparse.Namespace, precision: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def llama(args: Any, precision: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     from concurrent.futures import ThreadPoolExecutor
 
     import xllamacpp
@@ -133,109 +135,80 @@ def llama(args: argparse.Namespace, precision: str) -> Callable[[dict[str, Any]]
 ENGINES = {"genus": genus, "transformers": transformers, "llama": llama}
 
 
-def serve(args: argparse.Namespace) -> None:
-    """A child: tasks in, a line each; results out."""
+def serve(args: Any) -> None:
+    """A child: tasks in, results out."""
     name, _, precision = args.engine.partition(":")
     work = ENGINES[name](args, precision)
-    print("ready", flush=True)
-    for line in sys.stdin:
-        task = json.loads(line)
-        clock, used = time.perf_counter(), spent()
-        said = work(task)
-        said = {"seconds": time.perf_counter() - clock, "cpu": spent() - used, **said}
-        print("result " + json.dumps(said), flush=True)
+    for task in asked():
+        began = clocks()
+        told(began, **work(task))
 
 
-class Engine:
-    """A child process."""
-
-    def __init__(self, name: str, args: argparse.Namespace) -> None:
-        python = args.llama if name == "llama" else sys.executable
-        command = [
-            python,
-            __file__,
-            args.run,
-            "--gguf",
-            str(args.gguf),
-            "--threads",
-            str(args.threads),
-            "--hf",
-            str(args.hf),
-            "--engine",
-            name,
-        ]
-        self.child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-        self.name = name
-        self._read("ready")
-
-    def _read(self, mark: str) -> str:
-        assert self.child.stdout is not None
-        for line in self.child.stdout:
-            if line.startswith(mark):
-                return line[len(mark) :]
-        raise SystemExit(f"{self.name} ended; run it alone with --engine {self.name} to see why")
-
-    def ask(self, **task: Any) -> dict[str, Any]:
-        assert self.child.stdin is not None
-        self.child.stdin.write(json.dumps(task) + "\n")
-        self.child.stdin.flush()
-        said: dict[str, Any] = json.loads(self._read("result "))
-        return said
+def rates(task: dict[str, Any], made: list[dict[str, Any]]) -> tuple[float, float, float]:
+    """Tokens a second: (median, least, most)."""
+    return interval([one.get("tokens", task["tokens"] * task.get("batch", 1)) / one["seconds"] for one in made])
 
 
 def main() -> None:
-    read = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    read.add_argument("run", help="the folder of the imported run")
-    read.add_argument("--gguf", type=Path, required=True)
-    read.add_argument("--llama", help="a Python that has xllamacpp")
-    read.add_argument("--hf", help="the run as a folder of Hugging Face, for transformers")
-    read.add_argument("--threads", type=int, default=1)
-    read.add_argument("--rounds", type=int, default=ROUNDS)
-    read.add_argument("--tokens", type=int, default=128)
-    read.add_argument("--batches", type=int, nargs="*", default=[1, 8, 16])
-    read.add_argument("--prefill", type=int, default=512)
-    read.add_argument(
-        "--engines", nargs="*", default=["genus:int4", "genus:int8", "llama", "transformers:fp32", "transformers:bf16"]
-    )
-    read.add_argument("--engine", help=argparse.SUPPRESS)
-    args = read.parse_args()
+    extra = {
+        "--run": (str, None), "--gguf": (Path, None), "--llama": (str, None), "--hf": (str, None),
+        "--threads": (int, 1), "--rounds": (int, 7), "--tokens": (int, 128), "--prefill": (int, 512),
+        "--batches": (str, "1,8,16"), "--engines": (str, ",".join([OURS, "genus:int8", *PEERS])), "--engine": (str, ""),
+    }  # fmt: skip
+    args = arguments(__doc__, extra)
     if args.engine:
         serve(args)
         return
-    there = {"llama": args.llama, "transformers": args.hf}
-    engines = [Engine(name, args) for name in args.engines if there.get(name.split(":")[0], True)]
+    if args.run is None or not Path(args.run).is_dir():
+        raise SystemExit(f"--run {args.run}: not the folder of a run; import SmolLM2 and name it")
+    started = time.monotonic()
+    there = {"llama": args.llama and args.gguf, "transformers": args.hf}
     tasks: dict[str, dict[str, Any]] = {
-        f"batch {b}": {"what": "decode", "batch": b, "tokens": args.tokens} for b in args.batches
+        f"batch {b}": {"what": "decode", "batch": int(b), "tokens": args.tokens} for b in args.batches.split(",")
     }
     if args.prefill:
         tasks["prefill"] = {"what": "prefill", "tokens": args.prefill}
-    found: dict[str, Any] = {}
-    for engine in engines:
-        if engine.name.startswith("genus"):
-            found[f"nats/{engine.name}"] = engine.ask(what="nats", tokens=512)["nats"]
-    print(json.dumps(found), flush=True)
-    for what, task in tasks.items():
-        rates: dict[str, list[tuple[float, float]]] = {engine.name: [] for engine in engines}
-        for turn in range(args.rounds + 1):
-            for engine in engines if turn % 2 else engines[::-1]:
-                said = engine.ask(**task)
-                count = said.get("tokens", task["tokens"] * task.get("batch", 1))
-                if turn:  # the first one warms up
-                    rates[engine.name].append((count / said["seconds"], count / max(said["cpu"], 1e-9)))
-        first = engines[0].name
-        for name, pairs in rates.items():
-            ratio = [median(a[k] / b[k] for a, b in zip(rates[first], pairs, strict=True)) for k in (0, 1)]
-            row = {
-                "task": what,
-                "engine": name,
-                "tokens_a_second": round(median(p[0] for p in pairs), 1),
-                "by_cpu_time": round(median(p[1] for p in pairs), 1),
-                f"{first}_over_it": round(ratio[0], 2),
-                f"{first}_over_it_by_cpu_time": round(ratio[1], 2),
-            }
-            print(json.dumps(row), flush=True)
+    rows, details = list[Row](), list[Row]()
+    with tempfile.TemporaryDirectory() as folder:
+        engines = []
+        for name in args.engines.split(","):
+            if not there.get(name.split(":")[0], True):
+                print(f"{name} is left out: its environment or file was not named", flush=True)
+                continue
+            python = args.llama if name == "llama" else sys.executable
+            command = [python, __file__, "--engine", name, "--run", args.run, "--threads", str(args.threads)]
+            command += ["--gguf", str(args.gguf), "--hf", str(args.hf)]
+            engines.append(Engine(name, command, Path(folder) / f"{name}.log"))
+        ours = engines[0]
+        rounded = [name.partition(":")[2] for name in args.engines.split(",") if name in (OURS, "genus:int8")]
+        whole = ours.ask(what="nats", tokens=512, precision="fp32")["nats"] if rounded else 0.0
+        for precision in rounded:
+            off = ours.ask(what="nats", tokens=512, precision=precision)["nats"] - whole
+            rows.append(Row(f"nats a token, {precision} above float32", off, bar="<= 0.02", baseline=f"{whole:.3f}"))
+        for what, task in tasks.items():
+            found = {name: made[1:] for name, made in turned(engines, args.rounds + 1, **task).items()}
+            for name, made in found.items():
+                details.append(Row(f"{what}: {PEERS.get(name, name)}", *rates(task, made), unit="tokens/s"))
+                if name not in PEERS or (what == "prefill" and name == "llama"):
+                    continue  # llama.cpp tells the tokens of its prefill and the time itself, of a text cut elsewhere
+                bar = BARS.get((what, name))
+                said = interval(ratios(made, found[ours.name]))
+                rows.append(
+                    Row(
+                        f"{what}: {ours.name} over {PEERS[name]}",
+                        *said,
+                        bar=f">= {bar}" if bar else None,
+                        baseline=by_processor(made, found[ours.name]),
+                    )
+                )
+            print(what, "done", flush=True)
+        for engine in engines:
+            engine.end()
+    note = (
+        f"SmolLM2-135M-Instruct of the Q4_1 file; {args.threads} thread, greedy, {args.tokens} tokens behind a "
+        f"prompt of one sentence, prefill of {args.prefill}; {args.rounds} rounds after one: median, least and most"
+    )
+    write(args, "decoding", [*rows, *details], time.monotonic() - started, note)
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
     genus import smollm2 --name smol
     genus export smol --format hf -o smol-hf
-    python benchmarks/finetuning.py RUN --hf smol-hf --trl PYTHON_WITH_TRL
+    python benchmarks/finetuning.py --run RUN --hf smol-hf --trl PYTHON_WITH_TRL
 
 trl is in no environment of genus; install it beside one (`pip install trl peft accelerate datasets`). Both sides begin
-from the same float32 weights, get the same batches of conversations (GENUS_DATA's instruct_small, as `data.dialogue`
+from the same float32 weights, get the same batches of conversations (instruct_small, as `data.dialogue`
 makes them: a row each, padded behind; `--packed 1`: rows that are full, cut from one stream; the loss counts what the
 assistant says, or all), and take AdamW steps at one constant rate, clipped at a norm of 1, without decay. LoRA has
 the same rank, scale, targets (all linear maps of the layers) and first A on both sides; where genus has one matrix
@@ -24,18 +24,19 @@ of 8 bits (`source.precision=int8`, packed anew for each batch: that is counted)
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import resource
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from typing import Any
+
+from engines import Engine, asked, by_processor, clocks, ratios, told, turned
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "proofs"))
+from proof import Row, arguments, interval, shelf, write
 
 RANK, ALPHA = 16, 32.0
 RATES = {"full": 2e-5, "lora": 2e-4}
@@ -45,34 +46,11 @@ TARGETS = {
     "up": ("up_proj", "gate_proj"),
     "down": ("down_proj",),
 }
-Step = Callable[[], float]
-
-
-def spent() -> float:
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
-def peak() -> int:
-    """Bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-
-
-def asked() -> Iterator[dict[str, Any]]:
-    """What the parent wants next."""
-    print("ready", flush=True)
-    for line in sys.stdin:
-        yield json.loads(line)
-
-
-def told(**said: Any) -> None:
-    print("result " + json.dumps({**said, "peak": peak()}), flush=True)
-
 
 # ------------------------------------------------------------------------------------------------------------ engines
 
 
-def genus(args: argparse.Namespace, lora: bool) -> None:
+def genus(args: Any, lora: bool) -> None:
     """The loop, as a phase of `sft` with `--from` would have it."""
     import torch
     from safetensors.torch import load_file
@@ -112,12 +90,12 @@ def genus(args: argparse.Namespace, lora: bool) -> None:
         watch=Silent(), loss=model.objective.loss,
     )  # fmt: skip
     for _ in asked():
-        clock, used = time.perf_counter(), spent()
+        began = clocks()
         loss, norm = loop.step()
-        told(seconds=time.perf_counter() - clock, cpu=spent() - used, loss=loss, norm=norm)
+        told(began, loss=loss, norm=norm)
 
 
-def trl(args: argparse.Namespace, lora: bool, kept: bool) -> None:
+def trl(args: Any, lora: bool, kept: bool) -> None:
     """SFTTrainer, which takes a step when the parent asks for one."""
     import torch
     from datasets import Dataset
@@ -164,23 +142,21 @@ def trl(args: argparse.Namespace, lora: bool, kept: bool) -> None:
     class Turns(TrainerCallback):
         def on_train_begin(self, *_: Any, **__: Any) -> None:
             next(waiting)
-            self.began = time.perf_counter(), spent()
+            self.began = clocks()
 
         def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any], **_: Any) -> None:
             if "loss" not in logs:
                 return
-            clock, used = self.began
-            norm = float(logs.get("grad_norm", 0.0))
-            told(seconds=time.perf_counter() - clock, cpu=spent() - used, loss=float(logs["loss"]), norm=norm)
+            told(self.began, loss=float(logs["loss"]), norm=float(logs.get("grad_norm", 0.0)))
             if next(waiting, None) is None:
                 os._exit(0)
-            self.began = time.perf_counter(), spent()
+            self.began = clocks()
 
     trainer.add_callback(Turns())
     trainer.train()
 
 
-def genus_rollouts(args: argparse.Namespace, precision: str | None) -> None:
+def genus_rollouts(args: Any, precision: str | None) -> None:
     """Answers of a model whose weights stand as they do in training: in bf16."""
     from dataclasses import replace
 
@@ -199,12 +175,12 @@ def genus_rollouts(args: argparse.Namespace, precision: str | None) -> None:
     knobs = {**PLAINLY, "logit_bias": dict.fromkeys(model.codec.space.stops, -1e9), "precision": precision}
     for i, _ in enumerate(asked()):
         noise = Noise(0).of(range(i * len(rows), (i + 1) * len(rows)))
-        clock, used = time.perf_counter(), spent()
+        began = clocks()
         _, mask = replace(model).answers(noise, rows, args.tokens, **knobs)
-        told(seconds=time.perf_counter() - clock, cpu=spent() - used, tokens=int(mask.sum()))
+        told(began, tokens=int(mask.sum()))
 
 
-def transformers(args: argparse.Namespace, precision: str) -> None:
+def transformers(args: Any, precision: str) -> None:
     """generate, with its own cache."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -222,14 +198,14 @@ def transformers(args: argparse.Namespace, precision: str) -> None:
     inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
     plain = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
     for _ in asked():
-        clock, used = time.perf_counter(), spent()
+        began = clocks()
         with torch.no_grad():
             made = model.generate(**inputs, **plain, max_new_tokens=args.tokens, min_new_tokens=args.tokens)
         count = (made.shape[1] - inputs["input_ids"].shape[1]) * len(made)
-        told(seconds=time.perf_counter() - clock, cpu=spent() - used, tokens=count)
+        told(began, tokens=count)
 
 
-ENGINES: dict[str, Callable[[argparse.Namespace], None]] = {
+ENGINES: dict[str, Callable[[Any], None]] = {
     "genus": lambda args: genus(args, False),
     "trl": lambda args: trl(args, False, False),
     "trl-kept": lambda args: trl(args, False, True),
@@ -251,7 +227,7 @@ GROUPS = {
 # --------------------------------------------------------------------------------------------------------- the parent
 
 
-def prepared(args: argparse.Namespace) -> None:
+def prepared(args: Any) -> None:
     """What all engines read: batches, first corrections, questions."""
     import torch
     from safetensors.torch import save_file
@@ -264,7 +240,7 @@ def prepared(args: argparse.Namespace) -> None:
     model = load_model(Path(args.run))[0]
     codec = model.codec
     assert isinstance(codec, Published)
-    folder = Path(os.environ["GENUS_DATA"]) / "instruct_small"
+    folder = shelf(args, "instruct_small")
     records = [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()]
     asks = ["\n\n".join(part for part in (r["instruction"], r["input"]) if part) for r in records]
     texts = [
@@ -301,118 +277,78 @@ def prepared(args: argparse.Namespace) -> None:
     (args.shared / "questions.json").write_text(json.dumps(questions))
 
 
-class Engine:
-    """A child process."""
-
-    def __init__(self, name: str, args: argparse.Namespace) -> None:
-        python = args.trl if name.startswith("trl") else sys.executable
-        command = [python, __file__, args.run, "--engine", name, "--shared", str(args.shared), "--hf", str(args.hf)]
-        for flag in ("threads", "steps", "batch", "tokens", "micro"):
-            if getattr(args, flag) is not None:
-                command += [f"--{flag}", str(getattr(args, flag))]
-        self.name, self.log = name, args.shared / f"{name}.log"
-        with self.log.open("w") as errors:
-            self.child = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
-            )
-        self._read("ready")
-
-    def _read(self, mark: str) -> str:
-        assert self.child.stdout is not None
-        for line in self.child.stdout:
-            if line.startswith(mark):
-                return line[len(mark) :]
-        raise SystemExit(f"{self.name} ended:\n{self.log.read_text()[-2000:]}")
-
-    def ask(self) -> dict[str, Any]:
-        """One step, or one batch of answers."""
-        assert self.child.stdin is not None
-        self.child.stdin.write("{}\n")
-        self.child.stdin.flush()
-        said: dict[str, Any] = json.loads(self._read("result "))
-        return said
-
-    def end(self) -> None:
-        """It is not needed any more."""
-        self.child.kill()
-        self.child.wait()
+def command(name: str, args: Any) -> list[str]:
+    """What runs an engine."""
+    words = [args.trl if name.startswith("trl") else sys.executable, __file__]
+    words += ["--run", args.run, "--engine", name, "--shared", str(args.shared), "--hf", str(args.hf)]
+    for flag in ("threads", "steps", "batch", "tokens", "micro"):
+        words += [] if getattr(args, flag) is None else [f"--{flag}", str(getattr(args, flag))]
+    return words
 
 
-def span(values: list[float]) -> list[float]:
-    """[median, least, most]."""
-    return [round(x, 3) for x in (median(values), min(values), max(values))]
-
-
-def turned(args: argparse.Namespace, names: tuple[str, ...], turns: int, warm: int) -> dict[str, Any]:
-    """Engines in turns, in an order that turns round; the first `warm` do not count for speed."""
-    engines = [Engine(name, args) for name in names]
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    for turn in range(turns):
-        for engine in engines if turn % 2 else engines[::-1]:
-            rows[engine.name].append(engine.ask())
+def compared(group: str, args: Any) -> tuple[list[Row], list[Row]]:
+    """The engines of a group in turns: bars, and what stands behind them."""
+    names = [name for name in GROUPS[group] if args.trl or not name.startswith("trl")]
+    engines = [Engine(name, command(name, args), args.shared / f"{name}.log") for name in names]
+    turns, warm = (args.rounds + 1, 1) if group == "rollouts" else (args.steps, 2)
+    whole = turned(engines, turns)
+    found = {name: made[warm:] for name, made in whole.items()}
     for engine in engines:
         engine.end()
-    first, found = rows[names[0]], dict[str, Any]()
-    for name in names:
-        mine = rows[name]
-        found[name] = {
-            "seconds": span([row["seconds"] for row in mine[warm:]]),
-            "cpu": span([row["cpu"] for row in mine[warm:]]),
-            "peak_mb": round(max(row["peak"] for row in mine) / 1e6),
-        }
-        if "loss" in mine[0]:
-            found[name]["loss"] = [round(row["loss"], 4) for row in mine]
-            found[name]["norm"] = [round(row["norm"], 4) for row in mine]
+    ours, rows, details = found[names[0]], list[Row](), list[Row]()
+    for name, made in found.items():
+        held = whole[name][-1]["peak"]
+        said = f"{held / 1e6:,.0f} MB at most"
+        if group == "rollouts":
+            speeds = interval([one["tokens"] / one["seconds"] for one in made])
+            details.append(Row(f"{group}: {name}", *speeds, baseline=said, unit="tokens/s"))
         else:
-            found[name]["tokens_a_second"] = span([row["tokens"] / row["cpu"] for row in mine[warm:]])
-        if name == names[0]:
+            details.append(
+                Row(f"{group}: {name}", *interval([one["seconds"] for one in made]), baseline=said, unit="s")
+            )
+        if name.startswith("genus"):
             continue
-        for kind, word in (("seconds", "faster_by_clock"), ("cpu", "faster_by_cpu_time")):
-            ratios = [theirs[kind] / ours[kind] for theirs, ours in zip(mine[warm:], first[warm:], strict=True)]
-            found[name][word] = span(ratios)
-        found[name]["memory_of_it"] = round(max(r["peak"] for r in first) / max(r["peak"] for r in mine), 3)
-        if "loss" in mine[0]:
-            found[name]["loss_off"] = max(abs(a["loss"] - b["loss"]) for a, b in zip(first, mine, strict=True))
-    return found
+        fast, less = ("5", None) if group == "rollouts" else ("1.5", "0.8")
+        times = interval(ratios(made, ours))
+        rows.append(Row(f"{group}: genus over {name}", *times, f">= {fast}", by_processor(made, ours)))
+        if less is not None:
+            share = whole[names[0]][-1]["peak"] / held
+            rows.append(Row(f"{group}: memory of genus, of that of {name}", share, bar=f"<= {less}"))
+            off = max(abs(a["loss"] - b["loss"]) for a, b in zip(whole[names[0]], whole[name], strict=True))
+            rows.append(Row(f"{group}: losses differ from {name} by at most", off, bar="<= 0.01", unit="nats"))
+    return rows, details
 
 
 def main() -> None:
     """See the module."""
-    read = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    read.add_argument("run", help="the folder of the imported run")
-    read.add_argument("--hf", type=Path, help="the run as a folder of Hugging Face")
-    read.add_argument("--trl", help="a Python that has trl", default=sys.executable)
-    read.add_argument("--groups", nargs="*", default=list(GROUPS))
-    read.add_argument("--engines", nargs="*", help="these alone; the first is what the others are compared with")
-    read.add_argument("--threads", type=int, default=1)
-    read.add_argument("--steps", type=int, default=12, help="of training; two of them warm up")
-    read.add_argument("--batch", type=int, default=4)
-    read.add_argument("--micro", type=int, help="rows of a pass of genus; all unless it is said")
-    read.add_argument("--window", type=int, default=256)
-    read.add_argument("--packed", type=int, default=0)
-    read.add_argument("--answers", type=int, default=32, help="rollouts at once")
-    read.add_argument("--group", type=int, default=8, help="of them to one question")
-    read.add_argument("--tokens", type=int, default=64, help="of each")
-    read.add_argument("--rounds", type=int, default=3, help="of rollouts, after one to warm up")
-    read.add_argument("--engine", help=argparse.SUPPRESS)
-    read.add_argument("--shared", type=Path, help=argparse.SUPPRESS)
-    args = read.parse_args()
+    extra = {
+        "--run": (str, None), "--hf": (str, None), "--trl": (str, None), "--groups": (str, ",".join(GROUPS)),
+        "--threads": (int, 1), "--steps": (int, 12), "--batch": (int, 4), "--micro": (int, None),
+        "--window": (int, 256), "--packed": (int, 0), "--answers": (int, 32), "--group": (int, 8),
+        "--tokens": (int, 64), "--rounds": (int, 3), "--engine": (str, ""), "--shared": (Path, None),
+    }  # fmt: skip
+    args = arguments(__doc__, extra)
     if args.engine:
         ENGINES[args.engine](args)
         return
-    if "GENUS_DATA" not in os.environ:
-        raise SystemExit("skipped: this benchmark needs the data set instruct_small; set GENUS_DATA")
-    said = {k: v for k, v in vars(args).items() if k not in ("run", "hf", "trl", "engine", "shared", "engines")}
-    found: dict[str, Any] = {"asked": said}
+    shelf(args, "instruct_small")
+    if args.run is None or not Path(args.run).is_dir() or args.hf is None:
+        raise SystemExit("name the folder of a run (--run) and of its export (--hf), as --help says")
+    started, rows, details = time.monotonic(), list[Row](), list[Row]()
     with tempfile.TemporaryDirectory() as folder:
         args.shared = Path(folder)
         prepared(args)
-        for group in args.groups:
-            names = tuple(args.engines or GROUPS[group])
-            turns = (args.rounds + 1, 1) if group == "rollouts" else (args.steps, 2 if args.steps > 5 else 1)
-            found[group] = turned(args, names, *turns)
-            print(json.dumps({group: found[group]}), file=sys.stderr, flush=True)
-    print(json.dumps(found, indent=1))
+        for group in args.groups.split(","):
+            bars, rest = compared(group, args)
+            rows, details = [*rows, *bars], [*details, *rest]
+            print(f"{group}: done", flush=True)
+    note = (
+        f"SmolLM2-135M-Instruct, {args.threads} thread; {args.steps} steps of {args.batch} conversations, "
+        f"{args.window} tokens at most{', packed' if args.packed else ''}, the first two not timed; rollouts: "
+        f"{args.answers} answers of {args.tokens} tokens, {args.group} to a question, {args.rounds} rounds after one. "
+        "Ratios by the clock, turn by turn: median, least and most"
+    )
+    write(args, "finetuning", [*rows, *details], time.monotonic() - started, note)
 
 
 if __name__ == "__main__":

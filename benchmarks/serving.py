@@ -1,21 +1,19 @@
 """What guesses and kept beginnings save: an imported chat model, one thread, by the processor's time.
 
-    python benchmarks/serving.py RUN --precision int4 --rounds 5
+    python benchmarks/serving.py --run RUN --precision int4 --rounds 8
 
-Guesses (`--lookup`): code that goes on and summaries (of SciTLDR's abstracts, from the folder in GENUS_DATA; else of a
+Guesses (`--lookup`): code that goes on and summaries (of SciTLDR's abstracts; without that set, of a
 page here), greedy and drawn, with and without in turns; the texts must be the same. Seconds are those behind the first
-cell.
+cell; texts of SciTLDR come from --data or GENUS_DATA.
 Beginnings: the time to the first token of a second question behind a long text, read for the first question or not.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
+import sys
 import time
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import torch
@@ -24,13 +22,14 @@ from genus.deploy.chorus import Chorus
 from genus.deploy.passage import grow
 from genus.run import Run
 
-ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "proofs"))
+from proof import ROOT, Row, arguments, bootstrap, interval, write
 
 
-def tasks(codec: Any, turn: int) -> dict[str, Any]:
+def tasks(codec: Any, turn: int, shelf: Path | None) -> dict[str, Any]:
     lines = (ROOT / "src/genus/cli/uses.py").read_text(encoding="utf-8").splitlines()
-    abstracts = Path(os.environ.get("GENUS_DATA", "")) / "scitldr" / "test.jsonl"
-    if abstracts.is_file():
+    abstracts = None if shelf is None else shelf / "scitldr" / "test.jsonl"
+    if abstracts is not None and abstracts.is_file():
         page = json.loads(abstracts.read_text(encoding="utf-8").splitlines()[3 + 4 * turn])["abstract"].strip()
     else:
         page = (ROOT / "docs/compare.md").read_text(encoding="utf-8")[300 * turn : 300 * turn + 1500]
@@ -49,44 +48,38 @@ def drawn(model: Any, prompt: Any, knobs: dict[str, Any], chorus: Chorus | None 
     return said, first, time.process_time() - begun
 
 
-def main() -> None:
-    read = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    read.add_argument("run")
-    read.add_argument("--precision", default="int4")
-    read.add_argument("--rounds", type=int, default=5)
-    read.add_argument("--tokens", type=int, default=96)
-    read.add_argument("--tasks", nargs="*", default=["code", "summary"])
-    read.add_argument("--temperatures", type=float, nargs="*", default=[0.0, 0.7])
-    read.add_argument("--lookup", type=int, default=3)
-    read.add_argument("--ahead", type=int, default=6)
-    read.add_argument("--long", type=int, default=2000)
-    args = read.parse_args()
-    torch.set_num_threads(1)
-    model = Run(args.run).model()
-    codec: Any = model.codec
-    plain = {"temperature": 0, "tokens": args.tokens, "precision": args.precision}
-    drawn(model, "The", plain)
-    for what, temperature in ((w, t) for w in args.tasks for t in args.temperatures):
-        ratios, same, spent = [], 0, [0.0, 0.0]
-        for turn in range(args.rounds):
-            prompt, knobs = tasks(codec, turn)[what], {**plain, "temperature": temperature, "top_p": 0.95}
-            guessing = {**knobs, "lookup": args.lookup, "ahead": args.ahead}
-            both = [drawn(model, prompt, k) for k in ((knobs, guessing) if turn % 2 else (guessing, knobs))]
-            one, other = both if turn % 2 else both[::-1]
-            same += one[0] == other[0]
-            times = [made[2] - made[1] for made in (one, other)]
-            spent = [a + b for a, b in zip(spent, times, strict=True)]
-            ratios.append(times[0] / times[1])
-        row = {"lookup on": what, "temperature": temperature, "times as fast": [round(r, 2) for r in ratios]}
-        row |= {"median": round(median(ratios), 2), "of all seconds": round(spent[0] / spent[1], 2)}
-        print(json.dumps({**row, "same texts": f"{same} of {args.rounds}"}), flush=True)
-    if not args.long:
-        return
+def guessed(model: Any, what: str, temperature: float, args: Any) -> list[Row]:
+    """Texts with guesses and without, in turns."""
+    found, same = list[tuple[float, float]](), 0
+    for turn in range(args.rounds):
+        knobs = {"temperature": temperature, "top_p": 0.95, "tokens": args.tokens, "precision": args.precision}
+        guessing = {**knobs, "lookup": args.lookup, "ahead": args.ahead}
+        prompt = tasks(model.codec, turn, args.data)[what]
+        both = [drawn(model, prompt, k) for k in ((knobs, guessing) if turn % 2 else (guessing, knobs))]
+        one, other = both if turn % 2 else both[::-1]
+        same += one[0] == other[0]
+        found.append((one[2] - one[1], other[2] - other[1]))
+        print(f"{what}, temperature {temperature:g}: {found[-1][0] / found[-1][1]:.2f}", flush=True)
+
+    def ratio(pairs: Any) -> float:
+        return float(sum(a for a, _ in pairs) / sum(b for _, b in pairs))
+
+    name = f"{what}, {'greedy' if temperature == 0 else f'temperature {temperature:g}'}"
+    span = bootstrap(found, ratio)  # type: ignore[arg-type]
+    return [
+        Row(f"{name}: times as fast by lookup", ratio(found), *span, bar=">= 1.3"),
+        Row(f"{name}: texts that stay the same, of {args.rounds}", same, bar=f"= {args.rounds}"),
+    ]
+
+
+def begun(model: Any, args: Any) -> list[Row]:
+    """The first token of a second question behind a long text, whose keys and values were kept or not."""
     page = "".join((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("architecture.md", "use.md"))
+    codec = model.codec
     system = {"role": "system", "content": codec.decode(torch.tensor([[codec.ids([page])[0][: args.long - 40]]]))[0]}
-    ratios = []
-    for turn in range(max(2, args.rounds // 2)):
-        chorus, short = Chorus(), {**plain, "tokens": 2}
+    ratios, sizes = list[float](), list[int]()
+    for turn in range(max(3, args.rounds // 3)):
+        chorus, short = Chorus(), {"temperature": 0, "tokens": 2, "precision": args.precision}
         turns = [
             codec.conversation([system, {"role": "user", "content": said}])
             for said in (f"What is part {turn}?", "And why is it so?")
@@ -95,8 +88,36 @@ def main() -> None:
         with_it, without = drawn(model, turns[1], short, chorus), drawn(model, turns[1], short)
         assert with_it[0] == without[0]
         ratios.append(without[1] / with_it[1])
-        print(json.dumps({"first token of": len(turns[1]), "anew": round(without[1], 3), "kept": round(with_it[1], 3)}))
-    print(json.dumps({"kept beginning, times as fast": round(median(ratios), 1)}))
+        sizes.append(len(turns[1]))
+        print(f"first token of {sizes[-1]}: {without[1]:.3f} s anew, {with_it[1]:.3f} s kept", flush=True)
+    name = f"time to the first token of {sizes[-1]}: anew over with a kept beginning"
+    return [Row(name, *interval(ratios), bar=">= 10")]
+
+
+def main() -> None:
+    extra = {
+        "--run": (str, None), "--precision": (str, "int4"), "--rounds": (int, 8), "--tokens": (int, 96),
+        "--tasks": (str, "code,summary"), "--temperatures": (str, "0,0.7"), "--lookup": (int, 3), "--ahead": (int, 6),
+        "--long": (int, 2000),
+    }  # fmt: skip
+    args = arguments(__doc__, extra)
+    if args.run is None or not Path(args.run).is_dir():
+        raise SystemExit(f"--run {args.run}: not the folder of a run; import a model and name it")
+    torch.set_num_threads(1)
+    started, model = time.monotonic(), Run(args.run).model()
+    drawn(model, "The", {"temperature": 0, "tokens": args.tokens, "precision": args.precision})
+    rows = list[Row]()
+    for what in args.tasks.split(","):
+        for temperature in args.temperatures.split(","):
+            rows += guessed(model, what, float(temperature), args)
+    if args.long:
+        rows += begun(model, args)
+    note = (
+        f"{args.precision}, one thread, processor time; {args.tokens} tokens of each of {args.rounds} texts, guesses "
+        f"of {args.ahead} at most where {args.lookup} ids agree: all seconds behind the first cell, interval: "
+        "bootstrap over texts; beginnings: median, least and most"
+    )
+    write(args, "serving", rows, time.monotonic() - started, note)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@
 
 Texts: tinyshakespeare (in the folder GENUS_DATA) and the docstrings of Python's library; two thirds of each calibrate,
 the last third judges. Compressed runs go beside the run and are used again. Decoding: one thread, greedy, batch 1, each
-engine in a process of its own and in turns, by the processor's time.
+engine in a process of its own and in turns, by the clock.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ def reported(run: Path, bits: int, texts: list[Path], windows: int) -> dict[str,
 
 
 def speeds(run: Path, gguf: Path, args: Any) -> dict[str, Any]:
-    """What benchmarks/decoding.py says of the two, by engine."""
-    command = [sys.executable, str(ROOT / "benchmarks" / "decoding.py"), str(run), "--gguf", str(gguf)]
-    command += ["--llama", args.llama, "--engines", "genus:fp32", "llama", "--batches", "1", "--prefill", "0"]
-    command += ["--rounds", str(args.rounds), "--tokens", str(args.tokens)]
-    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
-    rows = [json.loads(line) for line in lines]
-    return {row["engine"]: row for row in rows if "engine" in row}
+    """What benchmarks/decoding.py says of the two, by metric."""
+    place = args.run.parents[1] / "speeds.json"
+    command = [sys.executable, str(ROOT / "benchmarks" / "decoding.py"), "--run", str(run), "--gguf", str(gguf)]
+    command += ["--llama", args.llama, "--engines", "genus:fp32,llama", "--batches", "1", "--prefill", "0"]
+    command += ["--rounds", str(args.rounds), "--tokens", str(args.tokens), "--json", str(place)]
+    subprocess.run(command, check=True)
+    return {row["metric"]: row for row in json.loads(place.read_text())["rows"]}
 
 
 def main() -> None:
@@ -98,11 +98,13 @@ def main() -> None:
         rows.append(Row(f"int{bits}: size", size, baseline=beside, unit="MiB"))
         if beside is not None and args.llama is not None:
             each = speeds(args.run.with_name(f"{args.run.name}-int{bits}"), args.gguf / gguf, args)
-            said = f"{each['llama']['by_cpu_time']:.1f} of llama.cpp, {gguf}"
+            ours, theirs = each["batch 1: genus:fp32"], each["batch 1: llama.cpp"]
+            said = f"{theirs['value']:.1f} of llama.cpp, {gguf}"
             rows.append(
-                Row(f"int{bits}: tokens a second of the processor", each["genus:fp32"]["by_cpu_time"], baseline=said)
+                Row(f"int{bits}: decoding", ours["value"], ours["low"], ours["high"], baseline=said, unit="tokens/s")
             )
-            rows.append(Row(f"int{bits}: times as fast as llama.cpp", each["llama"]["genus:fp32_over_it_by_cpu_time"]))
+            times = each["batch 1: genus:fp32 over llama.cpp"]
+            rows.append(Row(f"int{bits}: times as fast as llama.cpp", times["value"], times["low"], times["high"]))
     note = (
         "perplexity on windows of 256 tokens, intervals by bootstrap over windows. The file that SmolLM2 is imported "
         "from has 4 bits in groups of 32 itself, so its weights lie on levels that int4 has, and what int4 loses is by "

@@ -97,7 +97,7 @@ def machine() -> str:
 
 def plain(words: Sequence[str]) -> list[str]:
     """The arguments that shaped the result: without paths of one machine and their flags."""
-    flags = ("--json", "--data", "--keep", "--folder", "--only", "--llama")
+    flags = ("--json", "--data", "--keep", "--folder", "--only", "--run", "--gguf", "--hf", "--llama", "--trl")
     paths = {i for i, word in enumerate(words) if word in flags}
     return [word for i, word in enumerate(words) if i not in paths and i - 1 not in paths]
 
