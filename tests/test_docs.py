@@ -109,7 +109,7 @@ def test_public_names_in_the_docs_exist() -> None:
 def cited() -> dict[str, set[str]]:
     """arXiv number -> the source files that cite it."""
     found: dict[str, set[str]] = {}
-    for path in sorted((ROOT / "src").rglob("*.py")):
+    for path in sorted(path for room in ("src", "proofs") for path in (ROOT / room).rglob("*.py")):
         text = path.read_text(encoding="utf-8")
         for number in re.findall(r"arXiv\s+(\d{4}\.\d{5})", text):
             found.setdefault(number, set()).add(path.relative_to(ROOT).as_posix())
@@ -120,7 +120,7 @@ def test_papers_are_those_of_the_code() -> None:
     rows = [line for line in (ROOT / "docs/papers.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     listed = {number: row for row in rows for number in ARXIV.findall(row)}
     found = cited()
-    assert set(listed) == set(found), "docs/papers.md and the citations in src differ"
+    assert set(listed) == set(found), "docs/papers.md and the citations in src and proofs differ"
     for number, row in listed.items():
         linked = {target.removeprefix("../") for target in re.findall(r"\]\(([^)]+)\)", row)}
         assert linked == found[number], f"arXiv {number} is cited in {found[number]}, docs/papers.md links {linked}"

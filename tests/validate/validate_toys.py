@@ -148,5 +148,6 @@ def recipe(*measures: Any, gate: Any) -> Any:
         measures=measures,
         gate=gate,
         phases=(SimpleNamespace(start=None),),
+        given={},
         model_dump=lambda mode: {"name": "toy <script>"},
     )
