@@ -36,7 +36,8 @@ def main() -> None:
             "--students": (words, ["progressive", "reflow", "consistency"]),
             "--budget": (str, "20m"),
             "--student-budget": (str, "20m"),
-            "--samples": (int, 500),
+            "--samples": (int, 1000),
+            "--ladder-samples": (int, 250),
             "--steps": (numbers, [float(s) for s in LADDER]),
             "--teacher-steps": (int, 50),
             "--rounds": (int, ROUNDS),
@@ -53,9 +54,9 @@ def main() -> None:
     for student in args.students:
         rows += distilled(lab, args, student)
     note = (
-        f"{args.budget} of training, of teacher and student {args.student_budget}, {args.samples:,} samples; quotients "
-        f"of distances: the same noises, jackknife over samples, the seed of the middle; speed: {args.rounds} turns, "
-        "median, least and most"
+        f"{args.budget} of training, of teacher and student {args.student_budget}, {args.samples:,} samples, "
+        f"{args.ladder_samples:,} with each number of steps; quotients of distances: the same noises, jackknife over "
+        f"samples, the seed of the middle; speed: {args.rounds} turns, median, least and most"
     )
     write(args, f"sampling_steps_{args.set_name}", rows, lab.seconds, note, lab.kwh)
 
@@ -66,8 +67,8 @@ def ladder(lab: Lab, args: Any) -> list[Row]:
     rows, quotients = [], []
     for seed in range(args.seeds):
         run = lab.run(args.set_name, args.recipe, args.budget, seed)
-        subject = Subject.of(run, args.samples)
-        n = min(args.samples, len(subject.held_out(args.samples)))
+        subject = Subject.of(run, args.ladder_samples)
+        n = min(args.ladder_samples, len(subject.held_out(args.ladder_samples)))
         real = subject.item_features(subject.held, n)
         looks = {}
         for steps in (int(s) for s in args.steps):
