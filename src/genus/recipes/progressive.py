@@ -31,7 +31,7 @@ RECIPE = flow.RECIPE.but(
             sampler=Ode(steps=4, method="euler"),
             wraps=(Guidance(scale=1.0),),  # that of its teacher is in the pieces
             training=FIRST.training.but(rate=5e-4, muon_rate=4e-3, cooldown=1.0),
-            share=0.4,
+            share=1.5,
         ),
     ),
     measures=(Fidelity(), Nearest(), Samples()),
