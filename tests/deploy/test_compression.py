@@ -1,6 +1,7 @@
 """A run of few bits: made, judged, saved, drawn from like any other, refused where it lost too much."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -50,6 +51,29 @@ def test_a_run_of_few_bits(run):
         compress(run, 4, home=home)
     with pytest.raises(UsageError, match="has weights of 4 bits already; export the run base"):
         give(small, "hf")
+
+
+def test_a_run_that_was_made_elsewhere(run, tmp_path):
+    base = tmp_path / "runs" / "published"
+    shutil.copytree(run.path, base)
+    data = {"path": None, "version": None, "digest": None, "medium": "text", "licences": {"mit": None}}
+    (base / "data.json").write_text(json.dumps({**data, "origin": {"name": "Tiny 1", "files": {"a.gguf": "0f"}}}))
+    text = tmp_path / "text.txt"
+    text.write_text(" ".join(TEXTS * 60))
+    with pytest.raises(UsageError, match="was not trained here; give texts"):
+        compress(Run(base), 8, home=tmp_path)
+    made = compress(Run(base), 8, home=tmp_path, texts=[text], windows=4)
+    page = (made.run / "report.html").read_text()
+    assert "Tiny 1" in page and "mit" in page and "None" not in page.split("Licences")[0].split("Weights")[-1]
+    assert "None" not in (made.run / "card.md").read_text() and "Tiny 1" in (made.run / "card.md").read_text()
+
+
+def test_a_run_without_a_report_is_none(run, monkeypatch):
+    home = run.path.parents[1]
+    monkeypatch.setattr("genus.deploy.compression.publish", lambda _: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        compress(run, 8, "half-made", home, windows=4)
+    assert not (home / "runs" / "half-made").exists()
 
 
 TEXTS = ["the cat sat on a mat", "one red ball of wool"]

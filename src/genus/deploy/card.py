@@ -82,8 +82,9 @@ def _licences(run: Run) -> dict[str, int | None]:
 def _data(run: Run) -> str:
     data = run.data
     rows = [
-        ("dataset", f"`{data.get('path')}`, version {data.get('version')}"),
-        ("digest", f"`{data.get('digest')}`"),
+        ("dataset", data.get("path") and f"`{data['path']}`, version {data.get('version')}"),
+        ("weights made by", _line(str((data.get("origin") or {}).get("name") or ""))),
+        ("digest", data.get("digest") and f"`{data['digest']}`"),
         ("items", _number(data.get("items"))),
         ("bytes", _number(data.get("bytes"))),
     ]

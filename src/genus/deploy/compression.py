@@ -134,10 +134,14 @@ def compress(
     )
     reasons += () if (run.path / "deployed.json").is_file() else tuple(f"of {run.name}: {r}" for r in objections(run))
     report = Report(place, result, reasons, facts(found, time.perf_counter() - begun))
-    files.write(place / "report.html", page.render(page.of(found, report)))
-    files.write_json(place / "report.json", report.json())
-    if not reasons:
-        publish(found)
+    try:
+        files.write(place / "report.html", page.render(page.of(found, report)))
+        files.write_json(place / "report.json", report.json())
+        if not reasons:
+            publish(found)
+    except BaseException:  # without its report it is no run yet, and its name is free again
+        shutil.rmtree(place, ignore_errors=True)
+        raise
     seconds = time.perf_counter() - begun
     return Compressed(place, bits, way, now, was, change, sizes[0], sizes[1], reasons, seconds)
 

@@ -164,15 +164,17 @@ class Flat:
         self.weights = [trained[place.name] for place in self.places]
         self.numbers = Halves(ends[2], precision)
         self.sum: Tensor | None = None  # of the gradients of several passes
+        self.bundles = self._bundles()
+        # Weights move a piece at a time, and what remembers them comes after: never are both there beside a third.
+        for place, weight in zip(self.places, self.weights, strict=True):
+            flat = weight.detach().reshape(-1)
+            for a in range(0, len(flat), PIECE):
+                self.numbers.put(place.start + a, flat[a : a + PIECE].float())
+            del flat
+            weight.data = place.of(self.numbers.live)
         self.mean, self.square = torch.zeros(ends[2]), torch.zeros(ends[2] - ends[0])
         self.steps = [torch.zeros(()), torch.zeros(())]  # of AdamW with and without decay: what its fused form counts
-        self.ema = torch.zeros(ends[2]) if training.ema else None
-        self.bundles = self._bundles()
-        for place, weight in zip(self.places, self.weights, strict=True):
-            self.numbers.put(place.start, weight.detach().float().reshape(-1).clone())
-            weight.data = place.of(self.numbers.live)
-        if self.ema is not None:
-            self.ema.copy_(self.numbers.whole())
+        self.ema = self.numbers.whole() if training.ema else None
 
     def _bundles(self) -> list[tuple[int, Place]]:
         """(number, first) of runs of equal matrices, or of equal stacks of them, in Muon's part; a block at most."""

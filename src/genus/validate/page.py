@@ -237,23 +237,29 @@ def cost(summary: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def described(data: dict[str, Any]) -> list[tuple[str, str]]:
-    """What it was trained on."""
-    out = [
-        ("Dataset", f"{data.get('path')}, version {data.get('version')}"),
-        ("Digest", str(data.get("digest", ""))[:16]),
-    ]
+    """What it was trained on, or where its weights are from."""
+    if data.get("path") is None:
+        out = flat(dict(data.get("origin") or {}), "Weights: ")
+    else:
+        out = [
+            ("Dataset", f"{data['path']}, version {data.get('version')}"),
+            ("Digest", str(data.get("digest", ""))[:16]),
+        ]
     if "items" in data:
         out.append(("Kept items", f"{data['items']:,} ({weight(data.get('bytes', 0))})"))
     if data.get("splits"):
         out.append(("Splits", ", ".join(f"{name} {n:,}" for name, n in data["splits"].items())))
     if data.get("licences"):
-        out.append(("Licences", ", ".join(f"{name}: {n:,}" for name, n in data["licences"].items())))
+        counted = [name if n is None else f"{name}: {n:,}" for name, n in data["licences"].items()]
+        out.append(("Licences", ", ".join(counted)))
     return out
 
 
 def removed(run: Run) -> list[tuple[str, str, int]]:
     """What collect and clean left out: (status, reason, items), the most first."""
     counts: Counter[tuple[str, str]] = Counter()
+    if run.data.get("path") is None:
+        return []
     for batch in run.dataset().scan(["status", "reason"], "status <> 'kept'", batch=4096):
         counts.update((row["status"], row["reason"] or "no reason given") for row in batch.to_pylist())
     return [(status, reason, n) for (status, reason), n in counts.most_common()]
