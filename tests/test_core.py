@@ -94,7 +94,19 @@ def test_the_chosen_id_is_the_one_that_all_noise_would_choose(size, spread, monk
     low = np.full((1, 1, size), 3, np.uint64)
     low[..., 1] = 2**36
     monkeypatch.setattr(Noise, "bits", lambda self, draw, shape=(): low)
+    monkeypatch.setattr("genus.core.noise.compiled", lambda _: None)
     assert Noise(0).chosen(0, torch.zeros(1, 1, size)).tolist() == [[1]]
+
+
+@pytest.mark.parametrize("shape", [(3, 5000), (2, 3, 2049), (2, 2, 2, 2050)])
+@pytest.mark.parametrize("spread", [0.0, 3.0, 30.0])
+def test_the_compiled_file_chooses_as_python_does(shape, spread, monkeypatch):
+    logits = spread * torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    logits[..., ::3] = -math.inf
+    noise = Noise(2**70 + 3, tuple(range(shape[0])))
+    fast = [noise.chosen(draw, logits) for draw in range(4)]
+    monkeypatch.setattr("genus.core.noise.compiled", lambda _: None)
+    assert all(torch.equal(noise.chosen(draw, logits), found) for draw, found in enumerate(fast))
 
 
 def test_samples_and_draws_and_children_are_uncorrelated():

@@ -10,7 +10,7 @@ from genus.errors import UsageError
 from genus.networks import packed
 from genus.networks.decoder import DecoderConfig
 from genus.networks.lora import LoraConfig
-from genus.networks.packed import GROUP, PackedLinear, kernel, rounded
+from genus.networks.packed import GROUP, PackedLinear, kernel, laid, rounded
 from genus.networks.transformer import TransformerConfig
 from genus.samplers.drawing import Drawing
 from genus.samplers.tokens import Tokens
@@ -46,6 +46,20 @@ def test_rounding_is_off_by_half_a_step(bits):
     step = (spread.amax(-1) - spread.amin(-1)) / (2**bits - 1)
     assert (off <= 0.5 * step + 2e-3).all()
     assert off[0, 0] == 0
+
+
+@pytest.mark.skipif(kernel() is None, reason="no compiler, or a processor without VNNI")
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("size", [1e-7, 1.0, 300.0])
+def test_the_compiled_file_packs_as_torch_does(bits, size):
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(3 * GROUP, 37, bias=False)
+    linear.weight.data = torch.randn(37, 3 * GROUP) * size
+    linear.weight.data[0, :GROUP], linear.weight.data[1] = 0.25, 0.0
+    for kind in (torch.float32, torch.bfloat16):
+        linear.to(kind)
+        wanted = laid(*rounded(linear.weight.detach(), bits), bits)
+        assert torch.equal(PackedLinear.of(linear, bits).get_buffer("w"), wanted)
 
 
 @pytest.mark.parametrize("bits", [4, 8])

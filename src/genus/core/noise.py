@@ -5,15 +5,21 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
+from ctypes import c_double, c_int64, c_uint64
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from genus.compiled import address, compiled
 from genus.errors import UsageError
 
+WORD = 0xFFFFFFFFFFFFFFFF
+MANY = 2048  # ids from which on a compiled file looks for the drawn one
+CLOSE = 64  # ids that may come close to it there
 LEAST = 2.0**-16  # fractions below it are taken for it in float32
 SLACK = 5e-3  # far more than float32 is off above it
 
@@ -59,7 +65,7 @@ class Noise:
         words = np.empty((len(self.samples), n), np.uint64)
         for row, i in enumerate(self.samples):
             # Key = (stream, sample); counter word 1 = draw, word 0 counts blocks inside the draw: no two ever meet.
-            key = np.array([self.key & 0xFFFFFFFFFFFFFFFF, i & 0xFFFFFFFFFFFFFFFF], np.uint64)
+            key = np.array([self.key & WORD, i & WORD], np.uint64)
             words[row] = np.random.Philox(key=key, counter=np.array([0, draw, 0, 0], np.uint64)).random_raw(n)
         return words.reshape(len(self.samples), *shape)
 
@@ -86,11 +92,14 @@ class Noise:
     def chosen(self, draw: int, logits: Tensor) -> Tensor:
         """argmax(logits + gumbel(draw)) over the last axis, [B, ...] of [B, ..., V]: draws from their softmax.
 
-        Float32 rules out most ids; which of the rest it is, float64 says. Where that is not sure (an id whose noise
-        float32 does not hold came close), all are looked at in float64.
+        Most ids are ruled out in float32; which of the rest it is, float64 says. Where that is not sure (an id whose
+        noise float32 does not hold came close), all are looked at in float64.
         """
-        bits = self.bits(draw, logits.shape[1:]).reshape(-1, logits.shape[-1])
-        found = [_chosen(words, row) for words, row in zip(bits, logits.flatten(0, -2), strict=True)]
+        flat = logits.flatten(0, -2)
+        found = _contended(self, draw, flat) if logits.shape[-1] >= MANY else None
+        if found is None:
+            bits = self.bits(draw, logits.shape[1:]).reshape(flat.shape)
+            found = [_chosen(words, row) for words, row in zip(bits, flat, strict=True)]
         return torch.tensor(found).view(logits.shape[:-1])
 
 
@@ -110,3 +119,27 @@ def _chosen(words: Words, logits: Tensor) -> int:
     if not float(exact.max()) >= most - SLACK / 2:
         some, exact = torch.arange(len(logits)), logits.double() - torch.log(-torch.log(_fraction(words)))
     return int(some[exact.argmax()])
+
+
+def _contended(noise: Noise, draw: int, logits: Tensor) -> list[int] | None:
+    """The same of each row [B .., V] by the compiled file; None where there is none, or where too many come close."""
+    kernel = compiled(Path(__file__).with_suffix(".cpp"))
+    if kernel is None or not len(logits):
+        return None
+    rows, inner = len(logits), len(logits) // len(noise)
+    samples = np.array([i & WORD for i in noise.samples], np.uint64)
+    near = logits.detach().to("cpu", torch.float32).contiguous()
+    ids, words = np.empty((rows, CLOSE), np.int64), np.empty((rows, CLOSE), np.uint64)
+    counts = np.empty(rows, np.int64)
+    kernel.genus_contenders(
+        c_uint64(noise.key & WORD), address(samples), c_int64(rows), c_int64(inner), c_uint64(draw), address(near),
+        c_int64(logits.shape[-1]), c_double(SLACK), c_int64(CLOSE), address(ids), address(words), address(counts),
+    )  # fmt: skip
+    if counts.min() < 1:
+        return None
+    found = []
+    for row, n in enumerate(counts.tolist()):
+        some = torch.from_numpy(ids[row, :n])
+        exact = logits[row, some].double() - torch.log(-torch.log(_fraction(words[row, :n]))) if n > 1 else some
+        found.append(int(some[exact.argmax()]))
+    return found

@@ -13,6 +13,7 @@
 namespace {
 
 constexpr int GROUP = 32, ROWS = 16, TILE = 8;
+constexpr int AHEAD = 6;  // groups of a row's weights that are fetched before they are needed
 constexpr int TURN = 8;  // queries of a row from which on its keys are turned
 
 struct Acts {  // [T, K] as bytes, with the scale of each group and its sum in units of the float
@@ -49,15 +50,17 @@ inline void unpacked(const uint8_t* w, __m512i* u) {
     }
 }
 
+// next: weights that will be wanted soon, as many as w; null: nothing is fetched. Fetching may run over the end: it reads nothing.
 template <int BITS, int N>
-inline void tile(const uint8_t* w, const Acts& x, int t, int G, float* y, int rows, int stride) {
+inline void tile(const uint8_t* w, const Acts& x, int t, int G, float* y, int rows, int stride, const uint8_t* next) {
     constexpr int BLOCK = 64 * BITS + 4 * ROWS;
     __m512 total[N];
     for (int i = 0; i < N; i++) total[i] = _mm512_setzero_ps();
     for (int g = 0; g < G; g++, w += BLOCK) {
         __m512i u[8];
         unpacked<BITS>(w, u);
-        if (N == 1) _mm_prefetch((const char*)(w + 4 * BLOCK), _MM_HINT_T0);
+        if (next != nullptr)
+            for (int i = 0; i < BLOCK; i += 64) _mm_prefetch((const char*)(next + g * BLOCK + i), _MM_HINT_T0);
         const __m512 d = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)(w + 64 * BITS)));
         const __m512 m = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)(w + 64 * BITS + 32)));
         for (int i = 0; i < N; i++) {
@@ -81,7 +84,7 @@ inline void tile(const uint8_t* w, const Acts& x, int t, int G, float* y, int ro
 template <int BITS, int N>
 inline void rest(int n, const uint8_t* w, const Acts& x, int t, int G, float* y, int rows, int stride) {
     if constexpr (N > 0)
-        n == N ? tile<BITS, N>(w, x, t, G, y, rows, stride) : rest<BITS, N - 1>(n, w, x, t, G, y, rows, stride);
+        n == N ? tile<BITS, N>(w, x, t, G, y, rows, stride, nullptr) : rest<BITS, N - 1>(n, w, x, t, G, y, rows, stride);
 }
 
 template <int BITS>
@@ -94,7 +97,11 @@ void product(const uint8_t* w, const Acts& x, int T, int N, int K, float* y, int
         float* to = y + b * ROWS;
         const int rows = N - b * ROWS;
         int t = 0;
-        for (; t + TILE <= T; t += TILE) tile<BITS, TILE>(at, x, t, G, to, rows, N);
+        // A second tile has its weights in the cache: meanwhile those of the next rows come. A single one looks ahead; one
+        // of fewer cells is so quick that the processor's own guesses serve it better.
+        const uint8_t* soon = at + AHEAD * (64 * BITS + 4 * ROWS);
+        for (; t + TILE <= T; t += TILE)
+            tile<BITS, TILE>(at, x, t, G, to, rows, N, T < 2 * TILE ? soon : t == TILE ? at + size : nullptr);
         rest<BITS, TILE - 1>(T - t, at, x, t, G, to, rows, N);
     }
 }
@@ -193,6 +200,40 @@ void attended(const float* q, const float* k, const float* kt, const float* v, i
 }  // namespace
 
 extern "C" {
+
+// Weights w [N, K] rounded to the nearest of d q + m and laid as `tile` reads them; what is beyond row N stays.
+void genus_pack(int bits, const float* w, int64_t N, int64_t K, uint8_t* to, int threads) {
+    const int64_t G = K / GROUP, size = 64 * bits + 4 * ROWS;
+    const float steps = float((1 << bits) - 1);
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (int64_t n = 0; n < N; n++) {
+        const int64_t r = n % ROWS;
+        for (int64_t g = 0; g < G; g++) {
+            uint8_t* at = to + (n / ROWS * G + g) * size;
+            const __m512 a = _mm512_loadu_ps(w + n * K + g * GROUP), b = _mm512_loadu_ps(w + n * K + g * GROUP + 16);
+            const float least = _mm512_reduce_min_ps(_mm512_min_ps(a, b));
+            const float most = _mm512_reduce_max_ps(_mm512_max_ps(a, b));
+            const __m128 span = _mm_div_ss(_mm_set_ss(most - least), _mm_set_ss(steps));
+            const uint16_t d = _mm_extract_epi16(_mm_cvtps_ph(span, 0), 0);
+            const uint16_t m = _mm_extract_epi16(_mm_cvtps_ph(_mm_set_ss(least), 0), 0);
+            std::memcpy(at + 64 * bits + 2 * r, &d, 2);
+            std::memcpy(at + 64 * bits + 2 * ROWS + 2 * r, &m, 2);
+            const float step = d ? _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(d))) : 1.f;
+            const __m512 by = _mm512_set1_ps(step), low = _mm512_set1_ps(_mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(m))));
+            uint8_t q[GROUP];
+            for (int half = 0; half < 2; half++) {
+                const __m512i i = _mm512_cvtps_epi32(_mm512_div_ps(_mm512_sub_ps(half ? b : a, low), by));
+                const __m512i in = _mm512_min_epi32(_mm512_max_epi32(i, _mm512_setzero_si512()), _mm512_set1_epi32((1 << bits) - 1));
+                _mm_storeu_si128((__m128i*)(q + 16 * half), _mm512_cvtepi32_epi8(in));
+            }
+            for (int c = 0; c < 8; c++)  // four columns of a row
+                for (int j = 0; j < 4; j++) {
+                    if (bits == 8) at[64 * c + 4 * r + j] = q[4 * c + j];
+                    else if (c % 2 == 0) at[32 * c + 4 * r + j] = q[4 * c + j] | q[4 * (c + 1) + j] << 4;
+                }
+        }
+    }
+}
 
 // y [T, N] = x [T, K] times the packed rows.
 void genus_product(int bits, const uint8_t* w, const float* x, int T, int N, int K, float* y, int threads) {

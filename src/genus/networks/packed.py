@@ -9,12 +9,6 @@ bits, 32 at a time, sums are float32. Embeddings stay as they are, the output ma
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import os
-import shutil
-import subprocess
-import tempfile
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, final
 
@@ -22,6 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genus.compiled import address as at
+from genus.compiled import compiled
 from genus.errors import UsageError
 from genus.networks.attention import Memory, Table
 
@@ -31,32 +27,9 @@ SOURCE = Path(__file__).with_suffix(".cpp")
 NEEDED = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "f16c")
 
 
-@lru_cache(maxsize=1)
 def kernel() -> Any:
     """The compiled functions, or None."""
-    try:
-        flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags"))
-    except (OSError, StopIteration):
-        return None
-    compiler = shutil.which("g++") or shutil.which("clang++")
-    if compiler is None or not set(NEEDED) <= set(flags.split()) or os.environ.get("GENUS_KERNELS") == "no":
-        return None
-    name = hashlib.sha256(SOURCE.read_bytes() + flags.encode() + compiler.encode()).hexdigest()[:16]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genus"
-    library = folder / f"packed-{name}.so"
-    options = ["-O3", "-march=native", "-ffast-math", "-fopenmp", "-shared", "-fPIC", "-std=c++17"]
-    try:
-        if not library.is_file():
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder) as room:
-                made = Path(room) / library.name
-                subprocess.run(
-                    [compiler, *options, str(SOURCE), "-o", str(made), "-lmvec", "-lm"], check=True, capture_output=True
-                )
-                os.replace(made, library)
-        return ctypes.CDLL(str(library))
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    return compiled(SOURCE, "-ffast-math", "-fopenmp", "-lmvec", "-lm", needs=NEEDED)
 
 
 def rounded(w: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -91,7 +64,12 @@ class PackedLinear(nn.Module):
         outputs, inputs = linear.weight.shape
         made = PackedLinear(inputs, outputs, bits)
         made.bias = linear.bias if isinstance(linear, nn.Linear) else None
-        made.fill(*rounded(linear.weight.detach(), bits))
+        if kernel() is None:
+            made.fill(*rounded(linear.weight.detach(), bits))
+        else:
+            whole = linear.weight.detach().float().contiguous()
+            sizes = (ctypes.c_int64(outputs), ctypes.c_int64(inputs))
+            kernel().genus_pack(bits, at(whole), *sizes, at(made.get_buffer("w")), torch.get_num_threads())
         return made.eval()
 
     def fill(self, q: Tensor, d: Tensor, m: Tensor) -> None:
@@ -146,11 +124,6 @@ def spread(w: Tensor, bits: int) -> Tensor:
     scale, least = (x.contiguous().view(torch.float16).float()[..., None] for x in (d, m))
     numbers: Tensor = scale * turned + least
     return numbers
-
-
-def at(x: Tensor) -> ctypes.c_void_p:
-    """Where its numbers lie."""
-    return ctypes.c_void_p(x.data_ptr())
 
 
 class _Sizes(ctypes.Structure):

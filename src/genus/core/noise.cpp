@@ -1,0 +1,74 @@
+// Which ids can win a draw: argmax of logits + Gumbel noise over large vocabularies, without the noise of all of them.
+//
+// An id's noise is -log(-log u) <= -log(1 - u), which the leading zeros of 1 - u bound from above; most ids are out by
+// that. The words are Philox4x64-10 as numpy gives them (Salmon et al. 2011). `noise.py` compiles and describes it.
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+namespace {
+
+constexpr double LN2 = 0.6931471805599453, UNIT = 1.0 / (uint64_t(1) << 52);
+
+inline void block(uint64_t k0, uint64_t k1, uint64_t n, uint64_t draw, uint64_t* out) {
+    uint64_t c0 = n, c1 = draw, c2 = 0, c3 = 0;
+    for (int round = 0; round < 10; round++) {
+        const unsigned __int128 a = (unsigned __int128)0xD2E7470EE14C6C93ull * c0;
+        const unsigned __int128 b = (unsigned __int128)0xCA5A826395121157ull * c2;
+        const uint64_t d0 = uint64_t(b >> 64) ^ c1 ^ k0, d2 = uint64_t(a >> 64) ^ c3 ^ k1;
+        c0 = d0, c1 = uint64_t(b), c2 = d2, c3 = uint64_t(a);
+        k0 += 0x9E3779B97F4A7C15ull, k1 += 0xBB67AE8584CAA73Bull;
+    }
+    out[0] = c0, out[1] = c1, out[2] = c2, out[3] = c3;
+}
+
+inline double gumbel(uint64_t word) { return -std::log(-std::log((double(word >> 12) + 0.5) * UNIT)); }
+
+inline double most(uint64_t word) {
+    const uint64_t rest = ~word >> 12;  // 1 - u, in units of 2^-52, less a half
+    return LN2 * (rest ? __builtin_clzll(rest) - 11 : 53);
+}
+
+}  // namespace
+
+extern "C" {
+
+// Row r of logits [rows, V] belongs to samples[r / inner] and reads words from (r % inner) V on. Its ids whose sum comes
+// within `slack` of the greatest go to ids[r room ..] in order, with their words; counts[r] is how many, -1 if more than
+// `room`.
+void genus_contenders(uint64_t key, const uint64_t* samples, int64_t rows, int64_t inner, uint64_t draw,
+                      const float* logits, int64_t V, double slack, int64_t room, int64_t* ids, uint64_t* words,
+                      int64_t* counts) {
+    std::vector<uint64_t> drawn(V + 8);
+    std::vector<double> sums(room);
+    for (int64_t r = 0; r < rows; r++, logits += V, ids += room, words += room) {
+        const int64_t from = (r % inner) * V, skip = from % 4;
+        for (int64_t n = 0; 4 * n < skip + V; n++)  // numpy counts before it draws
+            block(key, samples[r / inner], uint64_t(from / 4 + n + 1), draw, drawn.data() + 4 * n);
+        const uint64_t* w = drawn.data() + skip;
+        int64_t likeliest = 0;
+        for (int64_t i = 1; i < V; i++) likeliest = logits[i] > logits[likeliest] ? i : likeliest;
+        double best = logits[likeliest] + gumbel(w[likeliest]);
+        int64_t n = 0;
+        for (int64_t i = 0; i < V && n >= 0; i++) {
+            if (!(logits[i] + most(w[i]) >= best - slack)) continue;
+            const double sum = logits[i] + gumbel(w[i]);
+            if (!(sum >= best - slack)) continue;
+            if (sum > best) {
+                best = sum;
+                int64_t kept = 0;
+                for (int64_t j = 0; j < n; j++)
+                    if (sums[j] >= best - slack) sums[kept] = sums[j], ids[kept] = ids[j], words[kept++] = words[j];
+                n = kept;
+            }
+            if (n == room)
+                n = -1;
+            else
+                sums[n] = sum, ids[n] = i, words[n++] = w[i];
+        }
+        counts[r] = n;
+    }
+}
+}
