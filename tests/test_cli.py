@@ -165,6 +165,12 @@ def test_info_recipes_doctor(run, home):
     assert "letters" in run("info", "--home", home).out and "finished" in run("info", "letters", "--home", home).out
     assert {"gpt", "flow"} <= {r["name"] for r in run("recipes", "--json").json["recipes"]}
     assert "gpt" in run("recipes").out
+    from genus.about import lines
+
+    assert list(lines({"path out of the archive": 2, "empty": 1})) == [
+        "path out of the archive  2",
+        "empty                    1",
+    ]
     assert {"healthy", "torch", "cores"} <= set(run("doctor", "--home", home, "--json").json)
 
 
