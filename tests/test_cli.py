@@ -85,6 +85,11 @@ def test_help_and_import_cost_no_torch():
     assert "genus make letters/ --budget 10m" in done.stdout
 
 
+def test_public_names_are_seen_before_they_are_fetched():
+    told = "import genus, sys; print(set(genus.__all__) <= set(dir(genus)), 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", told], capture_output=True, text=True).stdout == "True False\n"
+
+
 @pytest.mark.parametrize("verb", VERBS, ids=lambda v: v[0])
 def test_every_verb_has_help_with_an_example(verb):
     result = CliRunner().invoke(app, [*verb, "--help"])
