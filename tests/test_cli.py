@@ -85,6 +85,11 @@ def test_help_and_import_cost_no_torch():
     assert "genus make letters/ --budget 10m" in done.stdout
 
 
+def test_public_names_are_seen_before_they_are_fetched():
+    told = "import genus, sys; print(set(genus.__all__) <= set(dir(genus)), 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", told], capture_output=True, text=True).stdout == "True False\n"
+
+
 @pytest.mark.parametrize("verb", VERBS, ids=lambda v: v[0])
 def test_every_verb_has_help_with_an_example(verb):
     result = CliRunner().invoke(app, [*verb, "--help"])
@@ -165,6 +170,12 @@ def test_info_recipes_doctor(run, home):
     assert "letters" in run("info", "--home", home).out and "finished" in run("info", "letters", "--home", home).out
     assert {"gpt", "flow"} <= {r["name"] for r in run("recipes", "--json").json["recipes"]}
     assert "gpt" in run("recipes").out
+    from genus.about import lines
+
+    assert list(lines({"path out of the archive": 2, "empty": 1})) == [
+        "path out of the archive  2",
+        "empty                    1",
+    ]
     assert {"healthy", "torch", "cores"} <= set(run("doctor", "--home", home, "--json").json)
 
 

@@ -32,3 +32,8 @@ def __getattr__(name: str) -> Any:
         import_module(_HOME[name]), name
     )  # `make` and `compare` are modules' names too: see there
     return found
+
+
+def __dir__() -> list[str]:
+    """What there is to be fetched, too."""
+    return sorted({*globals(), *__all__})

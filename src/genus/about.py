@@ -119,10 +119,11 @@ def _has(name: str) -> bool:
 
 def lines(said: dict[str, Any], indent: int = 0) -> Iterator[str]:
     """A result object as text, a field a line."""
+    wide = max([16, *(len(name) for name, value in said.items() if not isinstance(value, dict))]) + 2
     for name, value in said.items():
         if isinstance(value, dict):
             yield " " * indent + name
             yield from lines(value, indent + 2)
         else:
             shown = ", ".join(map(str, value)) or "none" if isinstance(value, list) else value
-            yield " " * indent + f"{name:{18 - indent}}{shown}"
+            yield " " * indent + f"{name:{wide - indent}}{shown}"

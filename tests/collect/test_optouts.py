@@ -83,6 +83,12 @@ def test_pages_that_reserve_themselves(fill, rows):
     assert refused(got) == {"no.html": "tdm reservation"}
 
 
+def test_a_page_may_reserve_itself_behind_a_long_style(fill, rows):
+    page = "<html><head><style>{}</style><meta name='tdm-reservation' content='1'></head><body>x</body></html>"
+    got = rows(fill({"no.html": page.format("p {margin: 0}\n" * 4000), "a.txt": "words"}))
+    assert refused(got) == {"no.html": "tdm reservation"}
+
+
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP", "TIFF", "AVIF"])
 def test_iptc_data_mining_fields(fill, rows, png, form):
     no = xmp(f"<plus:DataMining>{PROHIBITED}</plus:DataMining>")

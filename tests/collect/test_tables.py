@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from genus.collect import tables
+from genus.collect import collect, tables
 from genus.collect.limits import Bad
+from genus.errors import UsageError
 
 
 def hugging_face(names: list[str]) -> dict[str, str]:
@@ -65,6 +66,29 @@ def test_columns_that_cannot_be_settled(columns, named):
         tables.roles(columns, named)
     assert caught.value.reason == "no content column"
     assert "a" in caught.value.detail
+    assert named or "--column text=NAME" in caught.value.detail  # as the command line calls it
+
+
+def test_a_role_that_there_is_not_is_told_before_anything_is_read(fill, tmp_path):
+    with pytest.raises(UsageError, match="no column role 'colour'; there are: image"):
+        collect(fill({"plain.txt": "no table anywhere"}), tmp_path / "d", columns={"colour": "x"})
+    assert not (tmp_path / "d").exists()
+
+
+def test_semicolons_between_cells(fill, rows):
+    files = {
+        "a.csv": 'text;size\n"one, two";1,5\nthree;2\n',
+        "b.csv": 'text,size\n"four; five",1\n',
+        "c.csv": '"a;b"\nsix\n',
+    }
+    got = rows(fill(files))
+    assert {name: row["content"] for name, row in got.items()} == {
+        "a.csv#0": b"one, two",
+        "a.csv#1": b"three",
+        "b.csv#0": b"four; five",
+        "c.csv#0": b"six",
+    }
+    assert json.loads(got["a.csv#0"]["fields"]) == {"size": "1,5"}
 
 
 def test_csv_jsonl_and_parquet_give_the_same_items(fill, rows):

@@ -150,6 +150,10 @@ def test_a_bomb_is_refused_before_it_is_decoded():
     assert caught.value.reason == "decompression bomb"
 
 
+def test_tiff_of_long_offsets():
+    assert np.array_equal(image.read(stored(picture(), "TIFF", big_tiff=True)), picture())
+
+
 def test_what_is_no_image_says_so():
     for data, reason in (
         (b"", "empty"),

@@ -42,7 +42,13 @@ def test_what_cannot_be_told_is_not_guessed(data):
 
 @pytest.mark.parametrize(
     ("data", "reason"),
-    [(b"", "empty"), (b" \n\t ", "empty"), (b"\xef\xbb\xbf \n", "empty"), (b"abc\0\0def", "unknown type")],
+    [
+        (b"", "empty"),
+        (b" \n\t ", "empty"),
+        (b"\xef\xbb\xbf \n", "empty"),
+        (b"abc\0\0def", "unknown type"),
+        (b"%PDF-1.4\n1 0 obj\n", "unknown type"),
+    ],
 )
 def test_nothing_and_binaries_are_damaged(data, reason):
     with pytest.raises(Damaged) as caught:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import toys
 
-from genus.train.plan import Speed, _sized, undisturbed
+from genus.train.plan import Speed, _sized, allowed, undisturbed
 from genus.train.sizing import SizingConfig
 from genus.watch import Silent
 
@@ -39,6 +39,11 @@ def test_a_line_through_two_timings():
     assert speed.step(32) == pytest.approx(2.5)
     assert Speed((8, 16), (1.0, 1.0), 1.0, 10).each == pytest.approx(0.025)  # more samples are never free
     assert speed.least(Speed((8, 32), (2.0, 2.0), 1.0, 10)).seconds == (1.0, 2.0)
+
+
+def test_a_budget_that_preparing_used_up_grows_by_a_quarter():
+    assert allowed(15.0, 12.0) == 15.0
+    assert allowed(15.0, 40.0) == 50.0
 
 
 def test_no_size_is_slower_than_a_larger_one():

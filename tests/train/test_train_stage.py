@@ -215,6 +215,8 @@ def test_a_budget_spent_in_preparing_still_trains(texts, tmp_path, monkeypatch):
     ear = toys.Ear()
     run = train(recipe(), texts, tmp_path / "r", Budget("1s", seconds=1.0), ear)
     assert run.summary["steps"] > 0 and any("beyond its budget" in line for line in ear.said)
+    forecast = files.read_json(run.path / "forecast.json")
+    assert forecast["steps"] > 0 and forecast["seconds"] > 1.5, "it forecasts the time that it will really take"
 
 
 def test_a_network_that_was_set_meets_a_time_budget(texts, tmp_path):

@@ -11,7 +11,7 @@ import torch
 from validate_toys import Silent, Uniform, drawing, picture_subject, prose, text_subject
 
 from genus.compare import rows
-from genus.core import Cond, Model, Network, Space
+from genus.core import Cond, LogProb, Model, Network, Space
 from genus.objectives.flow import Flow
 from genus.validate.fidelity import Fidelity, gaussian
 from genus.validate.gate import Gate
@@ -46,6 +46,21 @@ def test_a_uniform_model_needs_the_logarithm_of_its_vocabulary():
     assert base["bits_per_byte/ngram5"].value < 1.0
     assert base["bits_per_byte/xz_primed"].value < base["bits_per_byte/xz"].value
     assert Gate()(result.metrics, result.baselines)
+
+
+def test_the_interval_of_one_document_is_over_its_windows():
+    class Uneven:
+        """Every other window costs twice as much."""
+
+        def log_prob(self, nets, batch, noise):
+            said = Uniform(257).log_prob(nets, batch, noise)
+            return LogProb(said.nats * torch.tensor([1.0 + i % 2 for i in noise.samples]), exact=True)
+
+    one = text_subject(lambda i: "", TRAIN[:2], [prose(9, 2000)], objective=Uneven())
+    found = Likelihood()(one)
+    bits = found.metrics[0]
+    assert math.log2(257) < bits.low < bits.value < bits.high < 2 * math.log2(257)
+    assert any("over its windows" in note for note in found.notes)
 
 
 def test_bytes_count_and_not_characters():

@@ -212,7 +212,7 @@ def _text(place: Place, file: File, origin: str, medium: str, head: bytes) -> It
         and licences.in_card(head.decode("utf-8", "replace")) is not None
     ):
         return  # A dataset's card describes the data; it is not part of it.
-    if said := optouts.in_text(head):
+    if said := optouts.in_text(_head(file.path, optouts.PAGE) if file.size > len(head) else head):
         yield Found(
             origin, reason=said[0], detail=said[1], refusal=True, said=place.said, size=file.size, spent=file.size
         )

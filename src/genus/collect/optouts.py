@@ -22,6 +22,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, final
 
+#: So many first bytes of a page may hold what it says of itself: styles and scripts may stand before it.
+PAGE = 1 << 20
 #: Reasons, by which refusals are counted.
 NOGENUS, TDM, IPTC, C2PA, COLUMN = "nogenus", "tdm reservation", "iptc data mining", "c2pa training-mining", "consent"
 

@@ -23,7 +23,7 @@ from typing import Any, final
 
 import pyarrow as pa
 
-from genus.collect import archives, contents, optouts, walk
+from genus.collect import archives, contents, optouts, tables, walk
 from genus.collect.contents import Found, Place
 from genus.collect.limits import USUAL, Limits
 from genus.collect.sidecars import Said
@@ -82,6 +82,7 @@ def collect(
         raise UsageError(f"consent {consent!r} is none of {', '.join(CONSENTS)}")
     if medium is not None and medium not in MEDIA:
         raise UsageError(f"medium {medium!r} is none of {', '.join(MEDIA)}")
+    named = tables.known(columns or {})
     sources = [os.fspath(s) for s in ([source] if isinstance(source, (str, Path)) else source)]
     roots = [(where, _roots(where)) for where in sources]
     dataset = Path(os.path.abspath(dataset))
@@ -89,9 +90,7 @@ def collect(
         table = Dataset.create(dataset)
         run = _Run(table, medium, progress, _total(roots) if progress else None)
         for where, paths in roots:
-            place = Place(
-                Path(), scratch, limits, dict(columns or {}), licence, said=Said(licence=licence, consent=consent)
-            )
+            place = Place(Path(), scratch, limits, named, licence, said=Said(licence=licence, consent=consent))
             run.source = walk.readable(os.path.abspath(where))
             found = (f for path in paths for f in _found(place, path))
             table.append(run.items(found), commit_bytes=commit_bytes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -133,7 +134,10 @@ def _json(lines: Iterator[str], form: str, bounds: Limits) -> Iterator[Row]:
 
 def _csv(lines: Iterator[str], form: str, bounds: Limits) -> Iterator[Row]:
     csv.field_size_limit(bounds.row)
-    reader = csv.reader(lines, delimiter="\t" if form == "tsv" else ",")
+    first = next(lines, "")
+    # Where a comma is the decimal mark, spreadsheets write semicolons between cells.
+    mark = "\t" if form == "tsv" else ";" if ";" in first and "," not in first else ","
+    reader = csv.reader(itertools.chain([first], lines), delimiter=mark)
     try:
         header = next(reader, [])
     except csv.Error as error:
@@ -219,14 +223,19 @@ def class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
         return {}
 
 
+def known(named: Mapping[str, str]) -> dict[str, str]:
+    """The same, if all are roles that there are. Raises `UsageError`."""
+    unknown = sorted(set(named) - set(ROLES))
+    if unknown:
+        raise UsageError(f"no column role {', '.join(map(repr, unknown))}; there are: {', '.join(ROLES)}")
+    return dict(named)
+
+
 def roles(columns: list[str], named: Mapping[str, str]) -> dict[str, str]:
     """Role -> column (several joined by `+`). Raises `Bad`("no content column") that says what there is.
 
     named: what the user said, by role; every other role goes to the first of its usual names that the table has.
     """
-    unknown = sorted(set(named) - set(ROLES))
-    if unknown:
-        raise UsageError(f"no column role {', '.join(map(repr, unknown))}; there are: {', '.join(ROLES)}")
     lower = {column.lower(): column for column in reversed(columns)}
     found: dict[str, str] = {}
     for role, usual in ROLES.items():
@@ -256,5 +265,5 @@ def roles(columns: list[str], named: Mapping[str, str]) -> dict[str, str]:
                 return {**found, role: "+".join(lower[part] for part in together)}
         if len(columns) == 1:
             return {"text": columns[0]}
-        raise Bad(limits.COLUMNS, f"columns: {', '.join(columns)}; name one with: --columns text=NAME")
+        raise Bad(limits.COLUMNS, f"columns: {', '.join(columns)}; name one with: --column text=NAME")
     return found

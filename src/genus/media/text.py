@@ -29,6 +29,8 @@ def binary(head: bytes) -> bool:
     """Whether this is no text in any encoding: a NUL, or more than 1 in 100 control characters."""
     if any(head.startswith(mark) for mark, _ in MARKS):
         return False
+    if head.startswith(b"%PDF-"):  # some are written in plain letters, but no one reads them so
+        return True
     return b"\0" in head or len(head) - len(head.translate(None, _CONTROL)) > len(head) / 100
 
 

@@ -64,6 +64,14 @@ class Plan:
         return Plan(**{**data, "phase": restored(Phase, data["phase"], path)})
 
 
+def allowed(asked: float, spent: float) -> float:
+    """Seconds that a phase may take in all: what was asked, or a quarter beyond what preparing took if that used it up.
+
+    Else a machine that was busy while it was probed would leave a model that never took a step.
+    """
+    return asked if spent <= 0.8 * asked else 1.25 * spent
+
+
 def compiled(plan: Plan, objective: Objective) -> Loss:
     """The objective's loss, compiled if the plan says so."""
     return torch.compile(objective.loss, dynamic=False) if plan.compiled else objective.loss
@@ -201,17 +209,19 @@ def planned(
         smaller = {"batch": batch} if phase.objective.whole else {"micro": batch}
         phase = phase.but(training=phase.training.but(**smaller))
     size, seconds = phase.training.batch, speed.step(phase.training.batch)
-    left = (asked - meter.seconds) if asked is not None else (budget.steps or 1) * share * seconds
+    whole = None if asked is None else allowed(asked, meter.seconds)
+    left = (whole - meter.seconds) if whole is not None else (budget.steps or 1) * share * seconds
     use = False
     if _may_compile(phase, left):
         quick = _compiled_seconds(phase, bench, watch)
         use = quick < 0.95 * seconds
         seconds = min(seconds, quick)
-        left = (asked - meter.seconds) if asked is not None else left
-    steps = int(left / seconds) if asked is not None else round((budget.steps or 1) * share)
+        whole = None if asked is None else allowed(asked, meter.seconds)
+        left = (whole - meter.seconds) if whole is not None else left
+    steps = max(1, int(left / seconds) if whole is not None else round((budget.steps or 1) * share))
     forward = 0.35 * speed.each * (micro or size)
     evaluation = max(1, int(0.06 * left / phase.training.evaluations / max(forward, 1e-6))) if asked else 16
-    whole = asked if asked is not None else steps * seconds * 1.06
+    whole = whole if whole is not None else steps * seconds * 1.06
     epochs = round(steps * size / source.samples(cache), 2)
     energy = whole * watts()[0] / 3.6e6
     kept = int(peak_bytes() + speed.weights * BYTES_A_WEIGHT + speed.bytes_each * min(size, micro or size))

@@ -32,7 +32,7 @@ from genus.train.corpus import Corpus
 from genus.train.loop import Loop
 from genus.train.meter import Meter, peak_bytes, watts
 from genus.train.pace import Pace
-from genus.train.plan import Plan, adapt, compiled, planned
+from genus.train.plan import Plan, adapt, allowed, compiled, planned
 from genus.watch import Silent, Watch
 
 
@@ -238,9 +238,9 @@ def _phase(
     judged = spread(source.judged(held, codec, size), plan.evaluation)
 
     seconds = None if budget.seconds is None else budget.seconds * share
-    if seconds is not None and meter.seconds > 0.8 * seconds:
+    if seconds is not None and (longer := allowed(seconds, meter.seconds)) > seconds:
         watch.say(f"preparing took {meter.seconds:.0f} s: the run goes on beyond its budget for a quarter of that")
-        seconds = 1.25 * meter.seconds
+        seconds = longer
     pace = Pace(seconds if seconds is not None else max(1, round((budget.steps or 1) * share)), seconds is not None)
     loop = Loop(
         name=phase.name,

@@ -52,10 +52,15 @@ class Likelihood(Measure):
         texts = [encoded(record) for record in records]
         sizes = [len(t) for t in texts]
         value, low, high = ratio(nats / LN2, sizes)
+        if len(texts) == 1:  # one long text has no others to draw; its windows are all there is
+            each, cells = subject.windows(records[0], self.batch)
+            _, low, high = ratio(each / LN2, cells * (sizes[0] / cells.sum()))
         metric = Finding("bits_per_byte", value, low, high, "bits/byte", "lower", subject.held)
         baselines, said = self._baselines(subject, texts)
         seen = f"Likelihood on {len(texts):,} held-out documents, {sum(sizes):,} bytes."
-        if len(texts) < FEW:
+        if len(texts) == 1:
+            seen += " The interval is over its windows: it does not tell how another document would fare."
+        elif len(texts) < FEW:
             seen += f" An interval from fewer than {FEW} documents is rough."
         return Result((metric,), baselines, notes=(seen, *said, *notes))
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from genus.core import Model, Noise
+from genus.core import Batch, Model, Noise
 from genus.data.dataset import Dataset, Record
 from genus.data.source import SourceConfig
 from genus.dialogue import Message
@@ -122,6 +122,17 @@ class Subject:
         self.model.nets.eval()
         return scored(self.model, self.source, records, batch, self.seed, self.watch)
 
+    def windows(self, record: Record, batch: int = 16) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """One item in the pieces that its likelihood is summed over: -log p of each, and how many cells it counts."""
+        self.model.nets.eval()
+        with torch.inference_mode():
+            found = [(part, nats) for part, nats, _ in parts(self.model, self.source, [record], batch, self.seed)]
+        counted = [
+            np.ones(len(part)) if part.mask is None else part.mask.flatten(1).sum(1).double().numpy()
+            for part, _ in found
+        ]
+        return np.concatenate([nats for _, nats in found]), np.concatenate(counted)
+
     def answers(self, asked: Sequence[Sequence[Message]], tokens: int = 200, **knobs: Any) -> list[str]:
         """What the model answers to each conversation; the i-th is drawn as sample i."""
         return answers(self.model, asked, tokens, 0, self.seed, self.batch, self.watch, **knobs)
@@ -163,19 +174,27 @@ def scored(
     model: Model, source: SourceConfig, records: Sequence[Record], batch: int = 16, seed: int = 0, watch: Watch = QUIET
 ) -> tuple[NDArray[np.float64], bool]:
     """-log p of each item by any model, as `source` counts it. See `Subject.nats`."""
-    cache = in_memory(model.codec, [record.media for record in records], source)
-    cache = replace(cache, fields=columns([record.fields for record in records]))
     totals = np.zeros(len(records))
     exact = True
-    done = 0
     with torch.inference_mode():
-        for part in source.once(cache, model.codec, batch):
-            said = model.log_prob(part, Noise(seed, tuple(range(done, done + len(part)))))
-            exact &= said.exact
-            np.add.at(totals, [int(i) for i in part.ids], -said.nats.double().numpy())
-            done += len(part)
+        for part, nats, precise in parts(model, source, records, batch, seed):
+            exact &= precise
+            np.add.at(totals, [int(i) for i in part.ids], nats)
             watch.tick(int(part.ids[-1]) + 1, len(records), "likelihood")
     return totals, exact
+
+
+def parts(
+    model: Model, source: SourceConfig, records: Sequence[Record], batch: int, seed: int
+) -> Iterator[tuple[Batch, NDArray[np.float64], bool]]:
+    """Items in the pieces that `source` counts them by: (a batch of pieces, -log p of each, whether that is exact)."""
+    cache = in_memory(model.codec, [record.media for record in records], source)
+    cache = replace(cache, fields=columns([record.fields for record in records]))
+    done = 0
+    for part in source.once(cache, model.codec, batch):
+        said = model.log_prob(part, Noise(seed, tuple(range(done, done + len(part)))))
+        yield part, -said.nats.double().numpy(), said.exact
+        done += len(part)
 
 
 def answers(
