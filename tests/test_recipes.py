@@ -135,6 +135,8 @@ class TestSettings:
             ("training.rate.x=1", r"no 'x'; it has no fields"),
             ("training.kind=x", r"train\.training has no 'kind'"),
             ("kind.x=1", r"has no 'kind'"),
+            ("net.kind=networks.x", r"has no 'kind'; it has: [^;]*$"),
+            ("pretrain.net.kind=networks.x", r"has no 'kind'; .*; for .* write pretrain\.net=networks\.x$"),
             ("net.kind=codecs.bytes", r"has no 'kind'"),
             ("net.width=0", r"width = 0"),
             ("nets.other.width=3", r"no 'other'; it has: net"),
