@@ -50,6 +50,8 @@ def schedulers() -> dict[str, Any]:
     ddpm = DDPMScheduler(prediction_type="sample", clip_sample=False)
     alphas = ddpm.alphas_cumprod.double()
     found["linear"] = {str(k): at(alphas, k) for k in (0, 1, 10, 250, 500, 998, 999)}
+    cosine = DDPMScheduler(beta_schedule="squaredcos_cap_v2").alphas_cumprod.double()
+    found["cosine"] = {str(k): at(cosine, k) for k in (0, 10, 250, 500, 750, 990)}  # later ones are cut
     ddim = DDIMScheduler(prediction_type="sample", clip_sample=False, set_alpha_to_one=False)
     ddim.set_timesteps(10)
     after = ddim.step(SAID, 500, STATE, eta=0.0).prev_sample

@@ -57,6 +57,22 @@ def test_what_has_no_kind_is_left_alone():
     assert parse({"rate": 1}) == {"rate": 1} and parse(3) == 3 and parse(None) is None
 
 
+def test_a_kind_alone_is_the_part_as_it_comes():
+    assert Tree.model_validate({"leaf": "train.test_leaf"}) == Tree() and parse("codecs.bytes") == BytesConfig()
+    assert parse("fast") == "fast"
+    with pytest.raises(UsageError, match=r"no part 'codecs.nothing'"):
+        parse("codecs.nothing")
+
+
+def test_what_a_part_says_of_itself_is_told_as_it_says_it():
+    from genus.samplers.ode import Ode
+
+    with pytest.raises(UsageError) as raised:
+        Ode().but(eta=0.5)
+    said = "samplers.ode: eta = 0.5 draws noise anew in Euler's step; choose method euler, or eta 0"
+    assert str(raised.value) == said
+
+
 EVIL = ["os.system", "../../x", "codecs.bytes; import os", "genus.codecs.bytes", "codecs..bytes", "train.__init__", ""]
 
 

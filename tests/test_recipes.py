@@ -1,6 +1,9 @@
 """Settings reach any field or say why not; every recipe there is learns, samples, saves, reloads and resumes."""
 
+import itertools
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,6 +135,8 @@ class TestSettings:
             ("training.rate.x=1", r"no 'x'; it has no fields"),
             ("training.kind=x", r"train\.training has no 'kind'"),
             ("kind.x=1", r"has no 'kind'"),
+            ("net.kind=networks.x", r"has no 'kind'; it has: [^;]*$"),
+            ("pretrain.net.kind=networks.x", r"has no 'kind'; .*; for .* write pretrain\.net=networks\.x$"),
             ("net.kind=codecs.bytes", r"has no 'kind'"),
             ("net.width=0", r"width = 0"),
             ("nets.other.width=3", r"no 'other'; it has: net"),
@@ -195,6 +200,35 @@ def small(name):
         settings += [f"{phase.name}.{s}" for part in parts for s in shrunk(part)]
         settings += [f"{phase.name}.training.{s}" for s in ("batch=8", "precision=fp32", "compile=no", "evaluations=4")]
     return with_settings(recipe, settings)
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "recipes.md"
+
+
+def variants():
+    """(recipe, settings) of the page's table of variants; a row with `a/b` is one for each."""
+    table = PAGE.read_text(encoding="utf-8").partition("## Variants")[2].partition("\n## ")[0]
+    for recipe, said in re.findall(r"^\| .* \| `([\w-]+)` \| `(--set .+)` \|$", table, re.MULTILINE):
+        settings = [one.strip() for one in said.split("--set ") if one]
+        for chosen in itertools.product(*(value.split("/") for value in settings)):
+            starts = [setting.partition("=")[0] for setting in settings]
+            yield recipe, tuple(c if "=" in c else f"{start}={c}" for start, c in zip(starts, chosen, strict=True))
+
+
+@pytest.mark.parametrize(("name", "settings"), [pytest.param(*v, id=f"{v[0]}-{v[1][0]}") for v in variants()])
+def test_every_variant_of_the_page_trains_and_draws(name, settings, tmp_path):
+    recipe = with_settings(small(name), settings)
+    assert recipe != small(name) or settings[0].endswith(("=noise", "=linear", "=relativistic"))  # the recipe's own
+    run = train(recipe, toys.dataset(tmp_path / "data", "image", 40), tmp_path / "run", budget("6 steps"))
+    assert all(np.isfinite(row["loss"]) for row in run.metrics() if "loss" in row)
+    if not isinstance(run.model().sampler, Undrawn):
+        knobs = {"steps": 3} if "steps" in type(run.model().sampler).model_fields else {}
+        drawn = run.generate(n=2, **knobs)
+        assert len(drawn) == 2 and drawn[0].dtype == np.uint8
+
+
+def test_the_page_has_variants():
+    assert len(list(variants())) > 20
 
 
 def apart(model, dataset):

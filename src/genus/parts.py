@@ -80,10 +80,12 @@ class Part(BaseModel):
 
 
 def parse(data: Any) -> Any:
-    """A dictionary with a `kind` becomes the part it names; anything else is returned as it is.
+    """A dictionary with a `kind` becomes the part it names, a kind alone the part as it comes; else: as it is.
 
     Raises `UsageError` for a kind that is not a part of this package.
     """
+    if isinstance(data, str) and _KIND.fullmatch(data):
+        data = {"kind": data}
     if not isinstance(data, dict) or "kind" not in data:
         return data
     kind = data["kind"]
@@ -122,12 +124,16 @@ def restored(cls: type[P], data: Any, path: Path) -> P:
 
 def plain(error: ValidationError, where: str) -> str:
     """A validation error as one readable sentence a field."""
-    said = (
-        f"{'.'.join(map(str, e['loc'])) or where} = {e.get('input')!r}: "
-        f"{'there is no such field' if e['type'] == SURPLUS else e['msg'].lower()}"
-        for e in error.errors()
-    )
-    return f"{where}: " + "; ".join(said)
+    return f"{where}: " + "; ".join(_sentence(e) for e in error.errors())
+
+
+def _sentence(error: Any) -> str:
+    if error["type"] == "value_error":  # our own words, which name what was wrong
+        said = str(error["ctx"]["error"])
+    else:
+        said = "there is no such field" if error["type"] == SURPLUS else error["msg"].lower()
+    field = ".".join(map(str, error["loc"]))
+    return f"{field} = {error.get('input')!r}: {said}" if field else said
 
 
 def _surplus(error: ValidationError) -> bool:

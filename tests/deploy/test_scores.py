@@ -32,10 +32,12 @@ def test_a_picture_like_the_data_is_likelier_than_noise(digits, pictures):
     like, noise = found.items
     assert like["bits"] < noise["bits"] - 0.5 and like["per"] == "bits/dimension"
     assert like["bits"] == pytest.approx(-like["nats"] / 64 / math.log(2))
-    assert [item["nats"] for item in found.items] == pytest.approx(
-        digits.score([image.read(p.read_bytes()) for p in pictures])
-    )
-    assert found.kind == "bound" and "lower bound" in found.says and "unknown" in found.says and like["error"] is None
+    known = digits.log_prob([image.read(p.read_bytes()) for p in pictures], probes=4)
+    assert [item["nats"] for item in found.items] == pytest.approx(known.nats.tolist())
+    assert [item["error"] for item in found.items] == pytest.approx(known.error.tolist())
+    assert found.kind == "bound" and "lower bound" in found.says and "error is given" in found.says
+    one = score(digits, pictures, {"probes": 1})
+    assert one.items[0]["error"] is None and "unknown" in one.says
     json.dumps(found.json())
 
 

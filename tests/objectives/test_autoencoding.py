@@ -13,6 +13,7 @@ from genus.networks.autoencoder import AutoencoderConfig
 from genus.networks.bottlenecks import NormalConfig, QuantisedConfig, RoundedConfig
 from genus.networks.style import CriticConfig
 from genus.objectives.autoencoding import Autoencoding, nats_of
+from genus.objectives.importance import at, divergence
 from genus.samplers.oneshot import OneShot
 
 PICTURE = Space((8, 8), 1, grain=2 / 255)
@@ -151,7 +152,9 @@ class Line(nn.Module):
 
     def read(self, code): ...
 
-    def forward(self, h, e): ...
+    def forward(self, h, e):
+        found = self.posterior(h)
+        return at(found, e), divergence(found)
 
 
 def test_more_looks_raise_the_bound_to_the_exact_likelihood():
@@ -177,6 +180,54 @@ def test_the_loss_is_the_bound_a_cell():
     assert float(metrics["x"] + metrics["code"]) == pytest.approx(loss.item(), rel=1e-5)
     many = torch.stack([-objective.log_prob(found, batch, Noise(k, tuple(range(8)))).nats / 64 for k in range(40)])
     assert float(many.mean()) == pytest.approx(loss.item(), rel=0.02)
+
+
+@pytest.mark.parametrize("codes", [2, 8])
+def test_of_several_codes_the_loss_is_the_importance_weighted_bound(codes):
+    found = nets()
+    objective, batch = Autoencoding(codes=codes, looks=codes), Batch(edges(8))
+
+    def mean(objective):
+        each = []
+        for k in range(60):
+            draws = objective.draws(found, batch, "main", Noise(k, tuple(range(8))))
+            each.append(objective.loss(found, batch, draws, "main")[0])
+        return torch.stack(each).mean().item()
+
+    bounds = [objective.log_prob(found, batch, Noise(k, tuple(range(8)))).nats.mean() for k in range(60)]
+    assert mean(objective) == pytest.approx(-float(torch.stack(bounds).mean()) / 64, rel=2e-3)
+    assert mean(objective) < mean(Autoencoding()) - 0.002
+    gained, costly = mean(Autoencoding()) - mean(objective), mean(Autoencoding(beta=3.0))
+    assert costly - mean(objective.but(beta=3.0)) == pytest.approx(gained, abs=1e-5)
+    free = nets(NormalConfig(channels=4, free=5.0))
+    free.load_state_dict(found.state_dict())
+    found = free  # what is free of the cost is free of any bound
+    assert mean(Autoencoding()) - mean(objective) == pytest.approx(gained, abs=1e-5)
+    assert mean(objective) > 0.5 + costly
+
+
+def test_training_by_it_tightens_what_it_says():
+    """More codes make the bound's gradient another one: a decoder learned by it is likelier than one by the usual."""
+    x, reached = Line().decode(Noise(5, tuple(range(256))).normal(0, (1, 1))), []
+    for codes in (1, 16):
+        net = Line()
+        net.weight = nn.Parameter(torch.full((4,), 0.1))
+        objective, optimiser = Autoencoding(codes=codes, looks=256), torch.optim.Adam(net.parameters(), lr=0.02)
+        for step in range(150):
+            draws = objective.draws({"net": net}, Batch(x), "main", Noise(step, tuple(range(256))))
+            loss, _ = objective.loss({"net": net}, Batch(x), draws, "main")
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        reached.append(float(objective.log_prob({"net": net}, Batch(x), Noise(9, tuple(range(256)))).nats.mean()))
+    assert reached[1] > reached[0] + 0.01
+
+
+def test_ids_have_no_weights_of_importance():
+    found, batch = nets(RoundedConfig(levels=(4, 4))), Batch(edges(2))
+    objective = Autoencoding(codes=3)
+    with pytest.raises(UsageError, match=r"codes = 3: .*leave codes at 1"):
+        objective.loss(found, batch, objective.draws(found, batch, "main", Noise(0, (0, 1))), "main")
 
 
 def test_free_nats_cost_no_less_than_themselves():

@@ -1,8 +1,8 @@
-"""A checkerboard and a mixture: a classifier must not tell what is drawn from what is real (C2ST near 0.5)."""
+"""A checkerboard, a mixture, 25 Gaussians: no classifier tells what is drawn from what is real (C2ST near 0.5)."""
 
 import pytest
 import torch
-from plane_toys import PLANE, checkerboard, mixture, told_apart, trained
+from plane_toys import PLANE, checkerboard, covered, lattice, mixture, told_apart, trained
 
 from genus.core import Cond, Noise
 from genus.objectives.diffusion import Diffusion
@@ -44,6 +44,13 @@ def test_a_checkerboard(name):
     """Its edges take longer to learn than a test may; which squares are dark does not."""
     made = drawn(*BY[name], checkerboard, steps=1200, fine=True)
     assert on_dark(made) > 0.63 and told_apart(made, checkerboard(2, N)) < 0.61
+
+
+@pytest.mark.parametrize("name", BY)
+def test_25_gaussians(name):
+    made = drawn(*BY[name], lattice, fine=True)
+    modes, near = covered(made)
+    assert modes == 25 and near > 0.85 and told_apart(made, lattice(2, N)) < 0.6
 
 
 @pytest.mark.parametrize("name", BY)

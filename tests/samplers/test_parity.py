@@ -1,6 +1,7 @@
 """Levels and single steps against diffusers' schedulers; the figures were written by benchmarks/parity.py."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from genus.core import move
 from genus.samplers.ode import ancestral, heun, in_log_snr, level
-from genus.samplers.schedules import linear, steps
+from genus.samplers.schedules import cosine, linear, steps
 
 TOLD = json.loads(Path(__file__).with_name("diffusers.json").read_text())
 STATE, SAID, NEXT = (torch.tensor(TOLD[name], dtype=torch.float64) for name in ("state", "said", "next"))
@@ -65,7 +66,15 @@ def test_flow_euler():
 def test_levels():
     for name, (alpha, sigma) in TOLD["linear"].items():
         t = float(linear(torch.tensor(int(name) / 999, dtype=torch.float64)))
-        assert t == pytest.approx(sigma / (alpha + sigma), rel=1e-4)  # theirs in float32
+        assert t == pytest.approx(sigma / (alpha + sigma), abs=1e-5)
+    start = 0.008  # theirs begins so late on our cosine, and is scaled to begin with alpha = 1 there
+    for name, (alpha, _) in TOLD["cosine"].items():
+        t, first = (
+            float(cosine(torch.tensor((u + start) / (1 + start), dtype=torch.float64)))
+            for u in ((int(name) + 1) / 1000, 0.0)
+        )
+        ours = (1 - t) / math.hypot(1 - t, t) / ((1 - first) / math.hypot(1 - first, first))
+        assert ours == pytest.approx(alpha, abs=1e-5)
     sigmas = [level(t) for t in steps("karras", 10)]
     assert sigmas == pytest.approx(TOLD["karras"], rel=1e-5)
     assert sigmas == pytest.approx(TOLD["karras again"], rel=1e-5)

@@ -1,5 +1,8 @@
 """What was used: time, and energy from the processor's counter where there is one."""
 
+import subprocess
+import sys
+
 import pytest
 
 from genus.train import meter
@@ -51,3 +54,10 @@ def test_an_unreadable_counter_is_none(counter, tmp_path):
     counter(1)
     (tmp_path / "intel-rapl:0" / "energy_uj").write_text("?")
     assert Meter().method.startswith("estimated")
+
+
+def test_a_process_does_not_answer_for_the_one_that_started_it():
+    held = bytearray(b"\1") * (300 << 20)
+    code = "from genus.train.meter import peak_bytes; print(peak_bytes())"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 1 << 20 < int(told.stdout) < len(held) < peak_bytes()

@@ -105,3 +105,6 @@ def test_charts_survive_what_is_not_a_number():
     assert curves([], "x", "y") == ""
     assert "polyline" in curves([Line("a", [1], [2.0], "val")], "x", "y")
     assert ticks(0.0, 1.0) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    for k in range(200):  # one mark would tell no scale
+        for about in (4, 5, 6):
+            assert 2 <= len(ticks(410.0, 410.0 * 1.02 ** (k + 1), about)) <= 2 * about

@@ -22,8 +22,9 @@ def recipes(json: Json = False) -> None:
     if json:
         show({"recipes": found})
         return
+    wide = max(len(recipe["name"]) for recipe in found) + 2
     for recipe in found:
-        print(f"  {recipe['name']:18}{recipe['family']:16}{', '.join(recipe['media']):14}{recipe['about']}")
+        print(f"  {recipe['name']:{wide}}{recipe['family']:16}{', '.join(recipe['media']):14}{recipe['about']}")
 
 
 def info(

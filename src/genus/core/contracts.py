@@ -383,6 +383,11 @@ class Objective(Part, ABC):
         """Log p(x | cond) over the cells that `batch.mask` counts. Raises `NoLikelihood` with the reason."""
         raise NoLikelihood(f"{self.kind} defines no likelihood: it learns to draw samples, not to score them")
 
+    @property
+    def singly(self) -> Mapping[str, Any]:
+        """Knobs of `log_prob` where a few items are asked about, not a mean: so many draws that its error is told."""
+        return {}
+
     def invert(self, nets: Nets, batch: Batch) -> Tensor:
         """The latent [B, ...] from which the natural sampler draws x. Raises `UsageError` with the reason."""
         raise UsageError(f"{self.kind} draws x from no latent that could be found again")

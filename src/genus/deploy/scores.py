@@ -52,10 +52,12 @@ def score(
     """log p of each file, or file of a folder, under the run; no condition given.
 
     nats: log p, of a probability where x is discrete or has a grain, else of a density. bits: -log2 p over the bytes of
-    a text or the cells of x. error: standard error of nats where p is estimated. knobs: the objective's own. Raises
-    `NoLikelihood` where the family has none, `UsageError` for a file that is not there or cannot be read.
+    a text or the cells of x. error: standard error of nats where p is estimated. knobs: the objective's own; what they
+    leave out is as it was trained, but for draws enough to tell the error. Raises `NoLikelihood` where the family has
+    none, `UsageError` for a file that is not there or cannot be read.
     """
     taken = gathered(run, paths)
+    knobs = {**run.model().objective.singly, **(knobs or {})}
     seen = measured(run, [read(run, path) for path in taken], knobs, progress)
     found, items = seen.found, []
     for i, path in enumerate(taken):

@@ -1,9 +1,9 @@
 """Autoencoding: x through a narrow code and back. As a generator (VAE) or as the first stage of one (KL, VQ, FSQ).
 
-Kingma and Welling 2013 (arXiv 1312.6114); beta: Higgins et al. 2017; importance-weighted bound: Burda et al. 2015
-(arXiv 1509.00519). The decoder's x is the centre of a logistic distribution whose spread is learned, one a channel (as
-Rybkin et al. 2020, arXiv 2006.13202, do for Gaussians), so that errors and the code's cost are weighed in one unit,
-nats; where x has a grain it is the probability of the grain (Salimans et al. 2017, arXiv 1701.05517).
+Kingma and Welling 2013 (arXiv 1312.6114); beta: Higgins et al. 2017; bounds of several codes: `objectives.importance`.
+The decoder's x is the centre of a logistic distribution whose spread is learned, one a channel (as Rybkin et al. 2020,
+arXiv 2006.13202, do for Gaussians), so that errors and the code's cost are weighed in one unit, nats; where x has a
+grain it is the probability of the grain (Salimans et al. 2017, arXiv 1701.05517).
 
 Two more terms sharpen what likelihood leaves blurred (Esser et al. 2020, arXiv 2012.09841), with a critic that has a
 turn of its own: `adversarial`, whether it takes a reconstruction for data, and `perceptual`, how far what it sees in a
@@ -27,6 +27,7 @@ from genus.core import Batch, Cond, Draws, LogProb, Metrics, Nets, Noise, Object
 from genus.errors import NoLikelihood, UsageError
 from genus.objectives.adversarial import Game, against, steepness, towards
 from genus.objectives.balance import Term, balanced
+from genus.objectives.importance import at, divergence, log_mean, log_ratio
 from genus.samplers.oneshot import OneShot
 
 
@@ -110,8 +111,10 @@ def nats_of(x: Tensor, centre: Tensor, logs: Tensor, grain: float | None) -> Ten
 
 @final
 class Autoencoding(Objective):
-    """Nats a cell: of x given its code, and beta times the code's cost. looks: codes a sample in `log_prob`.
+    """Nats a cell: of x given its code, and beta times the code's cost.
 
+    codes: drawn for a sample in training; with more than one the loss is the importance-weighted bound, for Gaussian
+    codes. What beta and free nats change of the cost, they change of that too. looks: codes drawn in `log_prob`.
     adversarial, perceptual: how hard these terms pull at a reconstruction, in parts of the pull of x's nats; 0: none,
     and without both no critic. drawn: they also pull at what the prior draws (Larsen et al.), which its score then
     shapes. game, r1, every: of the critic (`objectives.adversarial`). The loss that is told is that of the bound: the
@@ -121,6 +124,7 @@ class Autoencoding(Objective):
     kind: Literal["objectives.autoencoding"] = "objectives.autoencoding"
     family: ClassVar[str] = "autoencoding"
     beta: float = Field(1.0, ge=0)
+    codes: int = Field(1, ge=1)
     looks: int = Field(16, ge=1)
     adversarial: float = Field(0.0, ge=0)
     perceptual: float = Field(0.0, ge=0)
@@ -143,7 +147,7 @@ class Autoencoding(Objective):
         return self.adversarial > 0 or self.perceptual > 0
 
     def draws(self, nets: Nets, batch: Batch, turn: str, noise: Noise) -> Draws:
-        """e: standard normal, of the latent's shape; z: the same, where the prior is drawn from."""
+        """e: standard normal, of the latent's shape; z: the same, where the prior is drawn from; others [B, N, ...]."""
         net = coder(nets)
         if turn == "penalty":
             return {}
@@ -151,6 +155,8 @@ class Autoencoding(Objective):
         draws = {"e": noise.normal(0, net.latent)}
         if self.drawn and self._judged:
             draws["z"] = noise.normal(1, Decoded(net).latent)
+        if self.codes > 1 and turn == "main":
+            draws["others"] = noise.child("codes").normal(0, (self.codes - 1, *net.latent))
         return draws
 
     def loss(self, nets: Nets, batch: Batch, draws: Draws, turn: str) -> tuple[Tensor, Metrics]:
@@ -163,7 +169,8 @@ class Autoencoding(Objective):
             each, metrics = self._critics(critic(nets), net, x, draws, turn)
             loss = (each if batch.weight is None else each * batch.weight).mean()
             return loss, {"loss": loss.detach(), **metrics}
-        z, cost = net.bottleneck(net.encode(x), last(draws["e"]))
+        h = net.encode(x)
+        z, cost = net.bottleneck(h, last(draws["e"]))
         terms: list[Term] = []
         if self._judged and torch.is_grad_enabled():
             made = outputs(net, z, draws)
@@ -174,7 +181,8 @@ class Autoencoding(Objective):
         nats = nats_of(x, said, net.spread, net.space.grain).flatten(1).mean(1)
         weight = torch.ones_like(nats) if batch.weight is None else batch.weight
         cost = cost / net.space.cells
-        loss = ((balanced(made, nats, terms) + self.beta * cost) * weight).mean()
+        bound = nats + self.beta * cost if self.codes == 1 else self._tighter(net, x, h, nats, cost, draws)
+        loss = (balanced(made, bound, terms) * weight).mean()
         error = (shown(net, said) - x).square().mean()
         return loss, {
             "loss": loss.detach(),
@@ -183,6 +191,21 @@ class Autoencoding(Objective):
             "error": error.detach(),
             **{term.name: term.each.mean().detach() for term in terms},
         }
+
+    def _tighter(self, net: Coder, x: Tensor, h: Tensor, nats: Tensor, cost: Tensor, draws: Draws) -> Tensor:
+        """The importance-weighted bound a cell, [B]. nats, cost: of the first code, a cell."""
+        found = net.bottleneck.posterior(h)
+        if found is None:
+            raise UsageError(f"codes = {self.codes}: ids have no weights of importance; leave codes at 1")
+        first = log_ratio(found, last(draws["e"])) - nats * x[0].numel()
+        weights = [first, *(self._log_weight(net, x, found, last(e)) for e in draws["others"].unbind(1))]
+        # The weights hold the divergence, in the mean: what beta and free nats make of it comes on top.
+        return self.beta * cost - (log_mean(weights) + divergence(found)) / net.space.cells
+
+    def _log_weight(self, net: Coder, x: Tensor, found: tuple[Tensor, Tensor], e: Tensor) -> Tensor:
+        """Of the code of e, [B]; see `objectives.importance`."""
+        nats = nats_of(x, net.decode(at(found, e.to(found[0]))), net.spread, net.space.grain)
+        return log_ratio(found, e.to(found[0])) - nats.flatten(1).sum(1)
 
     def _terms(self, judge: Critic, x: Tensor, fakes: Sequence[Tensor]) -> list[Term]:
         """What the critic asks of the reconstructions, which come first, and of what was drawn."""
@@ -247,18 +270,12 @@ class Autoencoding(Objective):
                 raise NoLikelihood(
                     f"{self.kind} with discrete codes has no likelihood by itself: a later phase learns the codes"
                 )
-            mean, logs = found
-            weights = []
-            for look in range(self.looks):
-                e = last(noise.normal(look, net.latent)).to(mean)
-                z = mean + (0.5 * logs).exp() * e
-                ratio = 0.5 * (e.square() + logs - z.square()).flatten(1).sum(1)  # log p(z) - log q(z | x)
-                weights.append(ratio - nats_of(x, net.decode(z), net.spread, net.space.grain).flatten(1).sum(1))
-        each = torch.stack(weights).double()
-        total = each.logsumexp(0)
-        share = (each - total).exp() * self.looks  # of the mean weight
+            looks = [last(noise.normal(look, net.latent)) for look in range(self.looks)]
+            each = torch.stack([self._log_weight(net, x, found, e) for e in looks]).double()
+        total = log_mean(each.unbind())
+        share = (each - total).exp()  # of the mean weight
         error = share.std(0) / math.sqrt(self.looks) if self.looks > 1 else None
-        return LogProb(total - math.log(self.looks), exact=False, error=error, bound=True)
+        return LogProb(total, exact=False, error=error, bound=True)
 
 
 def outputs(net: Coder, z: Tensor, draws: Draws) -> Tensor:
@@ -279,8 +296,7 @@ def unheard(net: Coder, h: Tensor, e: Tensor) -> Tensor:
     found = net.bottleneck.posterior(h)
     if found is None:
         return net.bottleneck.read(net.bottleneck.code(h))
-    mean, logs = found
-    return mean + (0.5 * logs).exp() * e
+    return at(found, e)
 
 
 def last(e: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from genus.core import Batch, Draws, LogProb, Metrics, Nets, Network, Noise, Objective
 from genus.objectives.denoising import LATEST, Clean, Output, crowding, denoised, evenly, logit_normal
-from genus.objectives.probability_flow import invert, log_prob
+from genus.objectives.probability_flow import PROBES, invert, log_prob
 from genus.samplers.ode import Ode
 from genus.samplers.schedules import SCHEDULES
 
@@ -75,6 +75,11 @@ class Diffusion(Objective):
         net = nets["net"]
         assert isinstance(net, Network)
         return log_prob(self.predictor(nets), batch, noise, net.space.grain, self.looks, self.probes)
+
+    @property
+    def singly(self) -> dict[str, int]:
+        """Several directions: one has no error that could be told."""
+        return {"probes": PROBES} if self.probes == 1 else {}
 
     def invert(self, nets: Nets, batch: Batch) -> Tensor:
         """The noise at the path's end."""

@@ -18,7 +18,7 @@ from torch import Tensor
 from genus.core import Batch, Draws, LogProb, Metrics, Nets, Network, Noise, Objective
 from genus.errors import UsageError
 from genus.objectives.denoising import Clean, Output, crowding, denoised, evenly, logit_normal
-from genus.objectives.probability_flow import FIRST, invert, log_prob
+from genus.objectives.probability_flow import FIRST, PROBES, invert, log_prob
 from genus.samplers.ode import Ode
 
 
@@ -84,6 +84,11 @@ class Flow(Objective):
         net = nets["net"]
         assert isinstance(net, Network)
         return log_prob(self.predictor(nets), batch, noise, net.space.grain, self.looks, self.probes, self.first)
+
+    @property
+    def singly(self) -> dict[str, int]:
+        """Several directions: one has no error that could be told."""
+        return {"probes": PROBES} if self.probes == 1 else {}
 
     def invert(self, nets: Nets, batch: Batch) -> Tensor:
         """The noise at the path's end."""

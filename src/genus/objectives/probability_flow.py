@@ -17,6 +17,7 @@ from torch import Tensor
 
 from genus.core import Batch, LogProb, Noise, Predictor
 
+PROBES = 4  # enough that the error they leave can be told
 FIRST = 1e-3  # the path starts a little away from the data, where the velocity would have no bound
 
 

@@ -179,7 +179,7 @@ def _changed(at: Any, tree: Tree) -> Any:
         if isinstance(at, Part):
             if key not in type(at).model_fields or key == "kind":
                 have = ", ".join(sorted(set(type(at).model_fields) - {"kind"})) or "none"
-                raise UsageError(f"--set {said!r}: {at.kind} has no {key!r}; it has: {have}")
+                raise UsageError(f"--set {said!r}: {at.kind} has no {key!r}; it has: {have}{_instead(said)}")
             inner = getattr(at, key)
         elif isinstance(at, Mapping) and key in at:
             inner = at[key]
@@ -194,6 +194,13 @@ def _changed(at: Any, tree: Tree) -> Any:
     if isinstance(at, Part):
         return at.but(**found)
     return {**at, **found} if isinstance(at, Mapping) else tuple(found.get(_called(part), part) for part in at)
+
+
+def _instead(said: str) -> str:
+    """How another part is put in the place of one whose kind a setting would change; empty for other settings."""
+    path, _, kind = said.partition("=")
+    place = path.strip().removesuffix(".kind")
+    return f"; for another part in its place write {place}={kind}" if "." in place and place != path.strip() else ""
 
 
 def _setting(node: Tree | tuple[Any, str]) -> str:

@@ -117,9 +117,9 @@ def curves(lines: Sequence[Line], across: str, up: str) -> str:
 
 
 def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round numbers between low and high."""
+    """Round numbers between low and high: nearly so many, and two at least, as one would tell no scale."""
     raw = (high - low) / about
-    step = 10.0 ** math.floor(math.log10(raw))
-    step *= next((m for m in (1, 2, 5, 10) if m * step >= raw), 10)
+    ten = 10.0 ** math.floor(math.log10(raw))
+    step = min((m * ten for m in (1, 2, 5, 10)), key=lambda step: abs(math.log(step / raw)))
     first = math.ceil(low / step)
     return [round(i * step, 12) for i in range(first, int(high / step) + 1)]
