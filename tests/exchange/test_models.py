@@ -11,7 +11,8 @@ from safetensors import safe_open
 
 from genus.errors import GenusError, UsageError
 from genus.exchange import bring, give
-from genus.exchange.gguf import Reader
+from genus.exchange.gguf import Reader, write
+from genus.exchange.packing import FORMATS
 from genus.exchange.source import opened
 from genus.recipes import find, with_settings
 from genus.run import Run
@@ -146,6 +147,44 @@ def test_shards_are_read_as_one(tmp_path):
     run = brought(tmp_path, "qwen2", shards=3)
     torch.testing.assert_close(logits(run, IDS), torch.tensor(TOLD["qwen2"]["logits"]), atol=1e-4, rtol=1e-4)
     assert len(run.data["origin"]["files"]) == 7
+
+
+def parts(path, number):
+    """The GGUF in so many files, as they are published: the first one has the values, each has some tensors."""
+    whole = Reader(path)
+    names, places = list(whole.tensors), []
+    for i in range(number):
+        some = names[i::number]
+        values = {"split.no": i, "split.count": number, "split.tensors.count": len(names)}
+        values = {**whole.values, **values} if i == 0 else values
+        heads = [(name, whole.tensors[name].shape, FORMATS["f32"]) for name in some]
+        place = path.with_name(f"big-{i + 1:05}-of-{number:05}.gguf")
+        places.append(write(place, values, heads, lambda some=some: (whole.read(name) for name in some)))
+    return places
+
+
+def test_the_parts_of_a_gguf_are_read_as_one(tmp_path):
+    (tmp_path / "gguf").mkdir()
+    whole = give(brought(tmp_path, "qwen3"), "gguf", "f32", tmp_path / "gguf" / "whole.gguf").path
+    places = parts(whole, 3)
+    for source in (places[0], places[2]):
+        assert [path.name for path in opened(source).files] == [place.name for place in places]
+    run = Run(bring(places[1], home=tmp_path / "home").run)
+    assert (run.name, len(run.data["origin"]["files"])) == ("big", 3)
+    torch.testing.assert_close(logits(run, IDS), torch.tensor(TOLD["qwen3"]["logits"]), atol=1e-4, rtol=1e-4)
+    with pytest.raises(UsageError, match="2 GGUF models, of which one"):
+        opened(tmp_path / "gguf")
+    whole.unlink()
+    assert opened(tmp_path / "gguf").weights()
+    places[2].write_bytes(places[1].read_bytes())
+    with pytest.raises(GenusError, match=r"00003-of-00003.gguf says it is part 1 \(from 0\) of 3"):
+        opened(places[0])
+    places[0].unlink()
+    for source in (places[1], tmp_path / "gguf"):
+        with pytest.raises(UsageError, match=r"lacks big-00001-of-00003\.gguf"):
+            opened(source)
+    with pytest.raises(UsageError, match="found by their names"):
+        opened(places[1].rename(tmp_path / "other.gguf"))
 
 
 def test_a_run_of_open_weights_generates_and_scores(tmp_path):

@@ -34,6 +34,8 @@ IDLE = re.compile(r"(\.attn\.(masked_)?bias|rotary_emb\.inv_freq)$")
 NUMBERS = ("F64", "F32", "F16", "BF16")
 SAMPLED = ("temperature", "top_p", "top_k", "min_p")
 
+#: How the parts of one GGUF are called.
+PART = re.compile(r"-(\d{5})-of-\d{5}\.gguf$")
 
 @final
 @dataclass(frozen=True)
@@ -100,11 +102,12 @@ def opened(source: str | Path) -> Source:
     if (path / "config.json").is_file():
         return from_folder(path)
     inside = sorted(path.glob("*.gguf"))
-    if len(inside) == 1:
-        return from_gguf(inside[0])
+    heads = [p for p in inside if (part := PART.search(p.name)) is None or int(part[1]) == 1] or inside[:1]
+    if len(heads) == 1:
+        return from_gguf(heads[0])
     raise UsageError(
         f"{path} holds no model: there is no config.json, and "
-        + (f"{len(inside)} GGUF files, of which one has to be named" if inside else "no .gguf file")
+        + (f"{len(heads)} GGUF models, of which one has to be named" if inside else "no .gguf file")
     )
 
 
@@ -218,21 +221,42 @@ def _licence(folder: Path) -> str | None:
 
 
 def from_gguf(path: Path) -> Source:
-    """One GGUF file, tokenizer and template inside."""
-    reader = Reader(path)
-    if reader.values.get("split.count", 1) > 1:
-        raise UsageError(f"{path} is one of {reader.values['split.count']} parts; join them: llama-gguf-split --merge")
-    shapes = {name: tensor.shape for name, tensor in reader.tensors.items()}
+    """A GGUF of one file or several parts (`path` is any of them), tokenizer and template inside."""
+    parts = _parts(path)
+    reader, kept = parts[0], {name: part for part in parts for name in part.tensors}
+    shapes = {name: part.tensors[name].shape for name, part in kept.items()}
     kind, config, vocab, window = configs.from_gguf(reader.values, shapes)
 
     def read(name: str) -> Tensor:
-        return torch.from_numpy(reader.read(name))
+        return torch.from_numpy(kept[name].read(name))
 
     if "rope_freqs.weight" in shapes:
         config = configs.stretched(config, read("rope_freqs.weight"))
+def _parts(path: Path) -> list[Reader]:
+    """A GGUF's files: this one, or all where it is a part of several, the first of which says what they are."""
+    count = Reader(path).values.get("split.count", 1)
+    if not count > 1:
+        return [Reader(path)]
+    found = PART.search(path.name)
+    if found is None:
+        wanted = f"NAME-00001-of-{count:05}.gguf"
+        raise UsageError(f"{path} is one of {count} parts, found by their names; call them {wanted} and so on")
+    places = [path.with_name(f"{path.name[: found.start()]}-{i + 1:05}-of-{count:05}.gguf") for i in range(count)]
+    lost = [place.name for place in places if not place.is_file()]
+    if lost:
+        raise UsageError(f"{path.parent} lacks {', '.join(lost)}; download the whole model")
+    parts = [Reader(place) for place in places]
+    for i, part in enumerate(parts):
+        said = (part.values.get("split.no"), part.values.get("split.count"))
+        if said != (i, count):
+            raise GenusError(f"{part.path} says it is part {said[0]} (from 0) of {said[1]}; download the whole model")
+    return parts
+
+
         del shapes["rope_freqs.weight"]
     speech = vocabulary.from_gguf(reader.values, vocab)
-    forms = sorted({t.form.name for t in reader.tensors.values() if math.prod(t.shape) > max(*t.shape, 1)})
+    stored = [t for part in parts for t in part.tensors.values()]
+    forms = sorted({t.form.name for t in stored if math.prod(t.shape) > max(*t.shape, 1)})
     said = {name: reader.values.get(f"general.{name}") for name in ("name", "organization", "source.url", "repo_url")}
     return Source(
         kind,
@@ -246,7 +270,7 @@ def from_gguf(path: Path) -> Source:
         reader.values.get("general.license"),
         {},
         {"format": "gguf", "architecture": kind, "numbers": forms, **{k: v for k, v in said.items() if v}},
-        (path,),
+        tuple(part.path for part in parts),
     )
 
 
