@@ -244,6 +244,12 @@ def broken(tmp_path, **changes):
         ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "truncate": False}}, "truncate"),
         ({"num_hidden_layers": 3}, "lack model.layers.2"),
         ({"num_hidden_layers": "two"}, "num_hidden_layers = 'two'"),
+        ({"model_type": []}, "model_type"),
+        ({"rope_parameters": {"rope_type": "linear"}}, "factor = None"),
+        ({"rope_parameters": {"rope_type": "llama3", "factor": 8.0}}, "low_freq_factor = None"),
+        ({"rope_parameters": "fast"}, "not as its format says"),
+        ({"num_attention_heads": 3, "num_key_value_heads": 2}, "kv_heads = 2 does not divide heads = 3"),
+        ({"rms_norm_eps": None}, "eps = None"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(tmp_path, changes, said):
@@ -251,6 +257,22 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path, changes, said):
     with pytest.raises(GenusError, match=said):
         bring(source, "toy", tmp_path / "home")
     assert not list((tmp_path / "home").rglob("*toy*"))
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json", "tokenizer_config.json"])
+def test_what_is_no_object_is_refused_by_name(tmp_path, name):
+    source = broken(tmp_path)
+    (source / name).write_text("[]")
+    with pytest.raises(GenusError, match=rf"{name} is damaged: it holds no JSON object but \[\]"):
+        opened(source)
+
+
+def test_a_tokenizer_of_another_shape_inside_a_gguf_is_refused(tmp_path):
+    path = give(brought(tmp_path, "llama"), "gguf", "f32", tmp_path / "toy.gguf").path
+    assert path.read_bytes().count(b'"content"') > 1
+    path.write_bytes(path.read_bytes().replace(b'"content"', b'"contend"'))
+    with pytest.raises(GenusError, match="not as its format says"):
+        opened(path)
 
 
 def test_a_file_that_is_cut_short_is_refused(tmp_path):
