@@ -60,6 +60,14 @@ def read_json(path: Path) -> Any:
         raise GenusError(f"{path} cannot be read: {error}") from error
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The JSON object in `path`. Raises as `read_json`, and `GenusError` if it holds something else."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise GenusError(f"{path} is damaged: it holds no JSON object but {value!r:.40}; copy or download it again")
+    return value
+
+
 def sha256(path: Path) -> str:
     """Of a file's content, read in pieces."""
     with path.open("rb") as file:

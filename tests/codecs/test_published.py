@@ -97,6 +97,8 @@ def test_what_is_said_cannot_spell_a_special_token():
         "{{ messages[7]['content'] }}",
         "{% for %}",
         "{{ 'a' * 3 ** 3 + 1 }}",
+        "{{ 1 // 0 }}",
+        "{% for i in range(10 ** 9) %}{% endfor %}",
     ],
 )
 def test_a_template_that_does_what_it_may_not_is_refused(template):

@@ -1,6 +1,7 @@
 """An adapter by itself, in PEFT's files: what it corrects, by which names, and that base and adapter are the run."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -51,6 +52,9 @@ def test_base_and_adapter_are_the_run(tmp_path, kind, lengths):
     run = trained(tmp_path, kind, lengths)
     given = give_adapter(run, tmp_path / "out")
     assert given.off < 1e-5 and given.base
+    parity = given.json()["parity"]
+    assert parity["passed"] and parity["greedy"] == parity["of"] > 0
+    assert parity == json.loads((tmp_path / "out" / "parity.json").read_text())
     said = json.loads((tmp_path / "out" / "adapter_config.json").read_text())
     assert (said["peft_type"], said["r"], said["lora_alpha"], said["use_dora"]) == ("LORA", 2, 3.0, lengths)
     assert said["fan_in_fan_out"] == (kind == "gpt2")
@@ -75,6 +79,20 @@ def test_a_correction_that_does_not_give_the_run_leaves_nothing(tmp_path, monkey
     with pytest.raises(GenusError, match="differ from the run"):
         give_adapter(run, tmp_path / "out")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["home", "source", "tuned"]
+
+
+def test_an_adapter_of_other_marks_leaves_nothing(tmp_path, monkeypatch):
+    run = trained(tmp_path, "llama", False)
+    codec = run.model().codec
+    monkeypatch.setattr(codec, "space", replace(codec.space, ends=(3,)))
+    with pytest.raises(GenusError, match=r"do not behave as the run: .*texts end at the tokens \(28, 29\)"):
+        give_adapter(run, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_adapter_is_written_in_one_number_format(tmp_path):
+    with pytest.raises(UsageError, match=r"--type 'q8_0' is not written as peft; choose f32"):
+        give_adapter(trained(tmp_path, "llama", False), tmp_path / "out", "q8_0")
 
 
 def test_a_run_without_an_adapter_is_refused(tmp_path):

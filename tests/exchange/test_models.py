@@ -11,7 +11,8 @@ from safetensors import safe_open
 
 from genus.errors import GenusError, UsageError
 from genus.exchange import bring, give
-from genus.exchange.gguf import Reader
+from genus.exchange.gguf import Reader, write
+from genus.exchange.packing import FORMATS
 from genus.exchange.source import opened
 from genus.recipes import find, with_settings
 from genus.run import Run
@@ -148,6 +149,44 @@ def test_shards_are_read_as_one(tmp_path):
     assert len(run.data["origin"]["files"]) == 7
 
 
+def parts(path, number):
+    """The GGUF in so many files, as they are published: the first one has the values, each has some tensors."""
+    whole = Reader(path)
+    names, places = list(whole.tensors), []
+    for i in range(number):
+        some = names[i::number]
+        values = {"split.no": i, "split.count": number, "split.tensors.count": len(names)}
+        values = {**whole.values, **values} if i == 0 else values
+        heads = [(name, whole.tensors[name].shape, FORMATS["f32"]) for name in some]
+        place = path.with_name(f"big-{i + 1:05}-of-{number:05}.gguf")
+        places.append(write(place, values, heads, lambda some=some: (whole.read(name) for name in some)))
+    return places
+
+
+def test_the_parts_of_a_gguf_are_read_as_one(tmp_path):
+    (tmp_path / "gguf").mkdir()
+    whole = give(brought(tmp_path, "qwen3"), "gguf", "f32", tmp_path / "gguf" / "whole.gguf").path
+    places = parts(whole, 3)
+    for source in (places[0], places[2]):
+        assert [path.name for path in opened(source).files] == [place.name for place in places]
+    run = Run(bring(places[1], home=tmp_path / "home").run)
+    assert (run.name, len(run.data["origin"]["files"])) == ("big", 3)
+    torch.testing.assert_close(logits(run, IDS), torch.tensor(TOLD["qwen3"]["logits"]), atol=1e-4, rtol=1e-4)
+    with pytest.raises(UsageError, match="2 GGUF models, of which one"):
+        opened(tmp_path / "gguf")
+    whole.unlink()
+    assert opened(tmp_path / "gguf").weights()
+    places[2].write_bytes(places[1].read_bytes())
+    with pytest.raises(GenusError, match=r"00003-of-00003.gguf says it is part 1 \(from 0\) of 3"):
+        opened(places[0])
+    places[0].unlink()
+    for source in (places[1], tmp_path / "gguf"):
+        with pytest.raises(UsageError, match=r"lacks big-00001-of-00003\.gguf"):
+            opened(source)
+    with pytest.raises(UsageError, match="found by their names"):
+        opened(places[1].rename(tmp_path / "other.gguf"))
+
+
 def test_a_run_of_open_weights_generates_and_scores(tmp_path):
     run = brought(tmp_path, "llama")
     assert run.generate("abc", 2, tokens=5) == run.generate("abc", 2, tokens=5)
@@ -205,6 +244,12 @@ def broken(tmp_path, **changes):
         ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "truncate": False}}, "truncate"),
         ({"num_hidden_layers": 3}, "lack model.layers.2"),
         ({"num_hidden_layers": "two"}, "num_hidden_layers = 'two'"),
+        ({"model_type": []}, "model_type"),
+        ({"rope_parameters": {"rope_type": "linear"}}, "factor = None"),
+        ({"rope_parameters": {"rope_type": "llama3", "factor": 8.0}}, "low_freq_factor = None"),
+        ({"rope_parameters": "fast"}, "not as its format says"),
+        ({"num_attention_heads": 3, "num_key_value_heads": 2}, "kv_heads = 2 does not divide heads = 3"),
+        ({"rms_norm_eps": None}, "eps = None"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(tmp_path, changes, said):
@@ -212,6 +257,22 @@ def test_what_does_not_fit_is_refused_by_name(tmp_path, changes, said):
     with pytest.raises(GenusError, match=said):
         bring(source, "toy", tmp_path / "home")
     assert not list((tmp_path / "home").rglob("*toy*"))
+
+
+@pytest.mark.parametrize("name", ["config.json", "generation_config.json", "tokenizer_config.json"])
+def test_what_is_no_object_is_refused_by_name(tmp_path, name):
+    source = broken(tmp_path)
+    (source / name).write_text("[]")
+    with pytest.raises(GenusError, match=rf"{name} is damaged: it holds no JSON object but \[\]"):
+        opened(source)
+
+
+def test_a_tokenizer_of_another_shape_inside_a_gguf_is_refused(tmp_path):
+    path = give(brought(tmp_path, "llama"), "gguf", "f32", tmp_path / "toy.gguf").path
+    assert path.read_bytes().count(b'"content"') > 1
+    path.write_bytes(path.read_bytes().replace(b'"content"', b'"contend"'))
+    with pytest.raises(GenusError, match="not as its format says"):
+        opened(path)
 
 
 def test_a_file_that_is_cut_short_is_refused(tmp_path):

@@ -5,9 +5,10 @@ import math
 import pytest
 import torch
 import toys
+from fastapi.testclient import TestClient
 
 from genus.core import Cond, Noise
-from genus.deploy import generate, reproduce
+from genus.deploy import app, generate, reproduce
 from genus.learned.contrast import Contrast, Contrasted
 from genus.samplers.tokens import Tokens
 from genus.train.budget import budget
@@ -61,3 +62,20 @@ def test_from_the_command_to_a_file_and_again(runs, tmp_path):
     told = generate(runs["strong"], "the ", 2, 0, None, {"tokens": 5, "likeliest": 2, "beams": 3})
     assert (len(told.said) == 2 and told.said[0]["sum"] >= told.said[1]["sum"] - 1e-6) or told.said
     assert all(len(cell["best"]) == 2 for cell in told.said[0]["tokens"])
+
+
+def test_the_server_tells_all_texts_apart_from_a_weaker_run(runs):
+    with TestClient(app([runs["strong"]], amateur=runs["weak"]), base_url="http://127.0.0.1") as client:
+
+        def said(**more):
+            asked = {"model": "strong", "prompt": "the ", "max_tokens": 12, "n": 3, "seed": 5, **more}
+            return [choice["text"] for choice in client.post("/v1/completions", json=asked).json()["choices"]]
+
+        def drawn(**knobs):
+            texts = generate(runs["strong"], "the ", 3, 5, None, {"tokens": 12, **knobs}).items
+            return [text.removeprefix("the ") for text in texts]
+
+        weak = str(runs["weak"].path)
+        assert said() == drawn(amateur=weak) != drawn()
+        assert said(contrast=2.0) == drawn(amateur=weak, contrast=2.0)
+        assert said(contrast=0) == drawn()

@@ -117,3 +117,10 @@ def test_weights_from_elsewhere_say_that_nothing_is_known(home, tmp_path, monkey
     file = questions(tmp_path / "q.jsonl", {"question": PLANTED, "choices": ["a", "b"], "label": 0})
     made = evaluate(Run(home / "runs" / "toy"), [file])
     assert made.entries[0].dirty is None and "not known" in made.notes[0]
+
+
+def test_of_several_tasks_the_one_that_does_not_fit_is_named(home, tmp_path):
+    short = questions(tmp_path / "short.jsonl", {"question": "Wool?", "choices": ["yes", "no"], "label": 0})
+    long = questions(tmp_path / "long.jsonl", {"question": "Wool? " * 99, "choices": ["yes", "no"], "label": 0})
+    with pytest.raises(UsageError, match=r"^long\.jsonl, 0 examples: .* was trained on 256"):
+        evaluate(Run(home / "runs" / "toy"), [short, long])

@@ -10,12 +10,13 @@ import pytest
 import torch
 from validate_toys import Silent, Uniform, drawing, picture_subject, prose, text_subject
 
+from genus.codecs.bpe import BpeConfig
 from genus.compare import rows
 from genus.core import Cond, LogProb, Model, Network, Space
 from genus.objectives.flow import Flow
 from genus.validate.fidelity import Fidelity, gaussian
 from genus.validate.gate import Gate
-from genus.validate.likelihood import Likelihood
+from genus.validate.likelihood import Likelihood, tokens
 from genus.validate.memorisation import Nearest, Verbatim
 from genus.validate.samples import Samples
 
@@ -65,8 +66,18 @@ def test_the_interval_of_one_document_is_over_its_windows():
 
 def test_bytes_count_and_not_characters():
     subject = text_subject(lambda i: "", ["äöü" * 30], ["äöü" * 30, "€uro" * 10], objective=Uniform(257))
-    found = named(Likelihood()(subject).metrics)["bits_per_byte"]
+    result = Likelihood()(subject)
+    found = named(result.metrics)["bits_per_byte"]
     assert found.value == pytest.approx((180 + 60 + 2) / 240 * math.log2(257))
+    assert "240 bytes, 1.00 a token." in result.notes[0]
+
+
+def test_bytes_a_token_are_those_of_the_tokenizer():
+    texts = ["the cat sat on the mat and the cat ran " * 20] * 2
+    pairs = BpeConfig(vocab=320).fit(lambda: iter(texts))
+    number = tokens(pairs, text_subject(str, texts, texts).held_out(9))
+    assert number == sum(len(pairs.encode([text])[0][0]) - 1 for text in texts)
+    assert 3 < 2 * len(texts[0]) / number < len(texts[0])
 
 
 def test_only_so_much_held_out_text_is_scored():

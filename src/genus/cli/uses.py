@@ -198,6 +198,9 @@ def serve(
     api_key: Annotated[str | None, typer.Option(envvar="GENUS_API_KEY", help="Ask for this bearer token.")] = None,
     force: Annotated[bool, typer.Option(help="Serve runs that did not pass their gate.")] = False,
     draft: Annotated[str | None, typer.Option(help="A smaller run that guesses for all texts.")] = None,
+    amateur: Annotated[
+        str | None, typer.Option(help="A weaker run: all texts with less of what it would say; `contrast`: how much.")
+    ] = None,
     home: Home = None,
     json: Json = False,
 ) -> None:
@@ -216,8 +219,8 @@ def serve(
             f"serving at {address}", flush=True
         )
 
-    guesses = None if draft is None else opened(draft, home)
-    run_serve(found, host, port, not force, api_key=api_key, ready=ready, draft=guesses)
+    guesses, weaker = (None if name is None else opened(name, home) for name in (draft, amateur))
+    run_serve(found, host, port, not force, api_key=api_key, ready=ready, draft=guesses, amateur=weaker)
 
 
 def chat(

@@ -47,7 +47,7 @@ def export(
     run: RunName,
     format_: Annotated[str, typer.Option("--format", help="hf (a folder), gguf (a file) or peft (an adapter).")] = "hf",
     type_: Annotated[
-        str, typer.Option("--type", help="Numbers: f32, f16, bf16; of a gguf also q8_0, q4_0, q4_k.")
+        str, typer.Option("--type", help="Numbers: f32, f16, bf16; of a gguf also q8_0, q4_0, q4_k; peft: f32.")
     ] = "f32",
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Where (default: RUN-TYPE in this folder).")] = None,
     home: Home = None,
@@ -65,7 +65,7 @@ def export(
 
     found = opened(run, home)
     if format_ == "peft":
-        adapter = give_adapter(found, out).json()
+        adapter = give_adapter(found, out, type_).json()
         show(adapter) if json else print(
             f"wrote   {adapter['path']}  (rank {adapter['rank']}, {adapter['bytes'] / 2**20:.2f} MiB)\n"
             f"base    {adapter['base']}: with the adapter the run's weights, to {adapter['off']:.2g}"

@@ -172,7 +172,7 @@ class Published:
             said = [self._guarded(message) for message in messages]
             template = room.from_string(self.template)
             return template.render(**{**known, **more}, messages=said, add_generation_prompt=reply)
-        except (TemplateError, TypeError, ValueError, LookupError, RecursionError) as error:
+        except Exception as error:  # a template is a program of others, which may fail at anything
             raise UsageError(f"the chat template refuses this conversation: {error}") from error
 
     def _guarded(self, value: Any) -> Any:

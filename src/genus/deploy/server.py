@@ -37,8 +37,9 @@ ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType(
 GRACE = 3
 
 
-def served(run: Run, draft: Run | None = None) -> Served:
-    """A run, loaded. draft: a smaller one that guesses for it, if it makes texts.
+def served(run: Run, draft: Run | None = None, amateur: Run | None = None) -> Served:
+    """A run, loaded. draft: a smaller one that guesses for it, amateur: a weaker one that it is told apart from, if it
+    makes texts.
 
     Raises `UsageError` if nothing here serves its medium.
     """
@@ -49,6 +50,8 @@ def served(run: Run, draft: Run | None = None) -> Served:
     model = run.model()
     if draft is not None and model.codec.streams:
         model = samples.drafted(model, draft.path)
+    if amateur is not None and model.codec.streams:
+        model, _ = samples.contrasted(model, {"amateur": amateur.path})
     return Served(run.name, model, kind, samples.maker(run), ENDPOINTS[kind.name].path, created)
 
 
@@ -59,13 +62,17 @@ def app(
     origins: Sequence[str] = (),
     hosts: Sequence[str] = (),
     draft: Run | None = None,
+    amateur: Run | None = None,
 ) -> FastAPI:
-    """The application; loads every run. origins: other pages that may call it; hosts: its names, empty for any."""
+    """The application; loads every run. origins: other pages that may call it; hosts: its names, empty for any.
+
+    draft, amateur: see `served`.
+    """
     models: dict[str, Served] = {}
     for run in runs:
         if run.name in models:
             raise UsageError(f"two of these runs are called {run.name!r}; a request could not tell them apart")
-        models[run.name] = served(run, draft)
+        models[run.name] = served(run, draft, amateur)
     worker = Worker()
 
     @asynccontextmanager
@@ -153,6 +160,7 @@ def serve(
     origins: Sequence[str] = (),
     ready: Callable[[str], object] | None = None,
     draft: Run | None = None,
+    amateur: Run | None = None,
 ) -> None:
     """Serve until Ctrl-C; `ready` is told the address once it listens. port 0: any free one.
 
@@ -165,7 +173,8 @@ def serve(
         for run in runs:
             release.admit(run)
     local = host in LOOPBACK or _loopback(host)
-    application = app(runs, api_key=api_key, origins=origins, hosts=(*LOOPBACK, host) if local else (), draft=draft)
+    hosts = (*LOOPBACK, host) if local else ()
+    application = app(runs, api_key=api_key, origins=origins, hosts=hosts, draft=draft, amateur=amateur)
     with _listen(host, port) as listener:
         at = listener.getsockname()
         if ready is not None:

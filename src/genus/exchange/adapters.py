@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import Any, cast, final
 
 from safetensors.torch import load_file, save_file
 from torch import Tensor, cat, split
@@ -20,10 +20,13 @@ from genus import files
 from genus.errors import GenusError, UsageError
 from genus.exchange import layout
 from genus.exchange.outlet import Content, content_of, vacant
+from genus.exchange.parity import Parity, behaved, spoken
+from genus.networks.decoder import Decoder
 from genus.networks.lora import ADAPTER, LoraConfig
 from genus.run import Run, load_model
 
 BEFORE = "base_model.model."  # how PEFT calls the model inside its own
+TYPE = "f32"
 TOLERANCE = 1e-5  # of the largest weight
 
 
@@ -31,7 +34,7 @@ TOLERANCE = 1e-5  # of the largest weight
 @dataclass(frozen=True)
 class GivenAdapter:
     """path: what was written. base: the model that it corrects. weights: of the adapter. off: the largest difference
-    between base and adapter together and the run, over the largest weight.
+    between base and adapter together and the run, over the largest weight. parity: how the two behave.
     """
 
     path: str
@@ -40,19 +43,22 @@ class GivenAdapter:
     weights: int
     bytes: int
     off: float
+    parity: Parity
     seconds: float
 
     def json(self) -> dict[str, Any]:
         """One object."""
-        return {"format": "peft", **asdict(self)}
+        return {"format": "peft", "type": TYPE, **asdict(self), "parity": self.parity.json()}
 
 
-def give_adapter(run: Run, out: Path | None = None) -> GivenAdapter:
-    """out: None: RUN-peft in this folder.
+def give_adapter(run: Run, out: Path | None = None, kind: str = TYPE) -> GivenAdapter:
+    """out: None: RUN-peft in this folder. kind: the number format, of which there is one.
 
     Raises `UsageError` for a run without an adapter, `GenusError` if what was written does not give the run.
     """
     begun = time.perf_counter()
+    if kind != TYPE:
+        raise UsageError(f"--type {kind!r} is not written as peft; choose {TYPE}, or leave it out")
     config, place = run.phase.adapter, run.path / ADAPTER
     if not isinstance(config, LoraConfig) or not place.is_file():
         raise UsageError(
@@ -87,14 +93,22 @@ def give_adapter(run: Run, out: Path | None = None) -> GivenAdapter:
         save_file(tensors, made / "adapter_model.safetensors", {"format": "pt"})
         files.write_json(made / "adapter_config.json", said)
         again = ours(content, load_file(made / "adapter_model.safetensors"))
-        before = load_model(base.path if base is not None else run.path / "phases" / start)[0].nets.state_dict()
+        began = load_model(base.path if base is not None else run.path / "phases" / start)[0]
         now = run.model().nets.state_dict()
-        whole = config.merged(before, again)
+        whole = config.merged(began.nets.state_dict(), again)
         off = max(float((whole[k] - now[k]).abs().max() / now[k].abs().max().clamp(min=1e-9)) for k in now)
         if off > TOLERANCE:
             raise GenusError(f"base and adapter together differ from the run by {off:.2g} of a weight; nothing written")
+        began.nets.load_state_dict(whole)
+        other = cast(Decoder, began.nets["net"]).eval()
+        room = min(content.net.space.dims[0], other.space.dims[0])
+        parity = behaved(content.net, other, content.codec, room, TYPE, spoken(content.codec, began.codec))
+        if parity.failed:
+            wrong = "; ".join(parity.failed)
+            raise GenusError(f"base and adapter together do not behave as the run: {wrong}; nothing was written")
+        files.write_json(made / "parity.json", parity.json())
     size, weights = sum(p.stat().st_size for p in path.iterdir()), sum(x.numel() for x in tensors.values())
-    return GivenAdapter(str(path), name, config.rank, weights, size, off, time.perf_counter() - begun)
+    return GivenAdapter(str(path), name, config.rank, weights, size, off, parity, round(time.perf_counter() - begun, 2))
 
 
 def _layers(content: Content) -> dict[str, tuple[list[str], list[int]]]:

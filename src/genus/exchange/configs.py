@@ -58,7 +58,7 @@ def from_hf(said: Said) -> tuple[str, DecoderConfig, int, int]:
     fit.
     """
     kind = said.get("model_type")
-    if kind not in HF:
+    if not isinstance(kind, str) or kind not in HF:
         raise UsageError(
             f"config.json says model_type = {kind!r}, which is not read; read are: {', '.join(HF)} (SmolLM2 is a llama)"
         )
@@ -107,6 +107,13 @@ def _int(said: Said, name: str) -> int:
     return value
 
 
+def _number(said: Said, name: str) -> float:
+    value = said.get(name)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise UsageError(f"config.json says {name} = {value!r}; it should be a number above 0")
+    return float(value)
+
+
 def _yarn(rope: Said, said: Said) -> Yarn:
     if rope.get("truncate", True) is not True:
         raise UsageError("config.json stretches positions by yarn with truncate = false, which is not read")
@@ -130,16 +137,16 @@ def _rope(said: Said, usual: float) -> tuple[float, Stretch | Evenly | Yarn | No
     if kind == "default":
         return float(theta), None
     if kind == "linear":
-        return float(theta), Evenly(factor=rope["factor"])
+        return float(theta), Evenly(factor=_number(rope, "factor"))
     if kind == "yarn":
         return float(theta), _yarn(rope, said)
     if kind != "llama3":
         raise UsageError(f"config.json stretches positions by {kind!r}; read are: default, linear, llama3, yarn")
     stretch = Stretch(
-        factor=rope["factor"],
-        low=rope["low_freq_factor"],
-        high=rope["high_freq_factor"],
-        trained=rope["original_max_position_embeddings"],
+        factor=_number(rope, "factor"),
+        low=_number(rope, "low_freq_factor"),
+        high=_number(rope, "high_freq_factor"),
+        trained=_int(rope, "original_max_position_embeddings"),
     )
     return float(theta), stretch
 

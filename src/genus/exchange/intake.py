@@ -22,7 +22,7 @@ from genus import home as homes
 from genus.data.packed import PackedConfig
 from genus.deploy import samples
 from genus.errors import UsageError
-from genus.exchange.source import Source, digests, opened
+from genus.exchange.source import PART, Source, digests, opened
 from genus.objectives.autoregression import Autoregression
 from genus.recipe import Phase, Recipe
 from genus.run import Run, assemble, parameters, save
@@ -69,7 +69,8 @@ def bring(
     """
     begun = time.perf_counter()
     path = Path(source)
-    called = name or re.sub(r"[^A-Za-z0-9._-]+", "-", path.stem if path.is_file() else path.resolve().name).strip("-.")
+    usual = Path(PART.sub(".gguf", path.name)).stem if path.is_file() else path.resolve().name
+    called = name or re.sub(r"[^A-Za-z0-9._-]+", "-", usual).strip("-.")
     if not NAME.fullmatch(called):
         raise UsageError(f"{called!r} is no name of a run; give one of letters, digits, '-', '_' and '.' with --name")
     place = homes.home(home) / "runs" / called

@@ -94,7 +94,7 @@ def give(
     """
     begun = time.perf_counter()
     if form not in TYPES:
-        raise UsageError(f"--format {form!r}; choose one of: {', '.join(TYPES)}")
+        raise UsageError(f"--format {form!r}; choose one of: {', '.join(TYPES)}, peft")
     if kind not in TYPES[form]:
         raise UsageError(f"--type {kind!r} is not written as {form}; choose one of: {', '.join(TYPES[form])}")
     content = content_of(run)
@@ -105,12 +105,7 @@ def give(
         say(f"writing {path}")
         lost = _folder(content, kind, made) if form == "hf" else _file(content, kind, made)
         say("reading it back and comparing")
-
-        def prompt(text: str) -> list[int]:
-            ids: list[int] = content.codec.encode([text])[0][0].tolist()[:-1]
-            return ids
-
-        parity = compared(content.net, content.codec, prompt, opened(made), kind)
+        parity = compared(content.net, content.codec, opened(made), kind)
         if parity.failed:
             raise GenusError(f"the export does not behave as the run: {'; '.join(parity.failed)}; nothing was written")
         report = made / "parity.json" if form == "hf" else path.with_name(f"{path.stem}.parity.json")

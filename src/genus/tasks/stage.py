@@ -148,9 +148,14 @@ def evaluate(
     examinee, begun = Examinee.of(run, chat, data, watch), time.monotonic()
     found: list[tuple[Task, int | None, Outcome, float]] = []
     for task, number in every(asked, shots):
-        watch.say(f"{task.name}{'' if number is None else f', {number} examples'}")
+        asking = f"{task.name}{'' if number is None else f', {number} examples'}"
+        watch.say(asking)
         start = time.monotonic()
-        found.append((task, number, task(examinee), time.monotonic() - start))
+        try:
+            outcome = task(examinee)
+        except UsageError as error:  # of several tasks, which one cannot be asked
+            raise UsageError(f"{asking}: {error}") from error
+        found.append((task, number, outcome, time.monotonic() - start))
     held, notes = contaminated(examinee, [outcome for _, _, outcome, _ in found])
     entries = tuple(
         entry(task, number, outcome, seconds, one)

@@ -8,13 +8,13 @@ by the n-gram alike. Baselines compress or count what the table says; see `ngram
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal, final
 
 import numpy as np
 from pydantic import Field
 
-from genus.core import Space
+from genus.core import Codec, Space
 from genus.data.dataset import Record
 from genus.errors import NoLikelihood
 from genus.validate import compressors, ngram
@@ -57,7 +57,9 @@ class Likelihood(Measure):
             _, low, high = ratio(each / LN2, cells * (sizes[0] / cells.sum()))
         metric = Finding("bits_per_byte", value, low, high, "bits/byte", "lower", subject.held)
         baselines, said = self._baselines(subject, texts)
-        seen = f"Likelihood on {len(texts):,} held-out documents, {sum(sizes):,} bytes."
+        codec = subject.model.codec
+        each = f", {sum(sizes) / max(1, tokens(codec, records)):.2f} a token" if codec.streams else ""
+        seen = f"Likelihood on {len(texts):,} held-out documents, {sum(sizes):,} bytes{each}."
         if len(texts) == 1:
             seen += " The interval is over its windows: it does not tell how another document would fare."
         elif len(texts) < FEW:
@@ -100,6 +102,11 @@ class Likelihood(Measure):
 def coarser(space: Space) -> str:
     """What is said of bits that are few because values were rounded first; nothing of bytes, the usual case."""
     return f" of {space.levels} levels" if space.levels is not None and space.levels < 256 else ""
+
+
+def tokens(codec: Codec, records: Sequence[Record]) -> int:
+    """Of these texts, without their end marks; codec: of a stream."""
+    return sum(x.shape[1] - 1 for x in codec.encode([record.media for record in records]))
 
 
 def encoded(record: Record) -> bytes:
