@@ -6,7 +6,7 @@ rest with the lines behind it given too (fill in the middle). The n-gram (modifi
 text. Intervals are a bootstrap over files.
 
 --budget: of the training. --keep FOLDER: data and run stay there; the same command goes on with them. --set: settings
-of the recipe, with spaces between. --counted, --held: bytes of training text that the n-gram counts, of held-out text.
+of the recipe, with spaces between. --counted, --held: bytes of training text that the n-gram counts, of held-out text. --points: lines of each file.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def sure(name: str, found: Finding) -> Row:
 
 
 def main() -> None:
-    extra = {"--budget": (str, "15m"), "--keep": (Path, None), "--files": (int, 200), "--set": (str, "")}
+    extra = {"--budget": (str, "15m"), "--keep": (Path, None), "--files": (int, 200), "--points": (int, 24), "--set": (str, "")}
     extra |= {"--counted": (int, 1 << 30), "--held": (int, 1 << 20)}
     args = arguments(__doc__, extra=extra)
     begun = time.monotonic()
@@ -89,7 +89,7 @@ def main() -> None:
         print(f"trained: {run.summary}", file=sys.stderr, flush=True)
         subject = Subject.of(run)
         text = Likelihood(order=6, counted=args.counted, held=args.held, primed=0)(subject)
-        lines = Completion(items=args.files, order=6, counted=args.counted)(subject)
+        lines = Completion(items=args.files, points=args.points, order=6, counted=args.counted)(subject)
     found = {finding.name: finding for result in (text, lines) for finding in (*result.metrics, *result.baselines)}
     for name in ("bits_per_byte", "line_match", "gap_match", "gap_bits_per_byte"):
         print({n: round(f.value, 4) for n, f in found.items() if n.startswith(name)}, file=sys.stderr)

@@ -27,12 +27,14 @@ class Bpe:
     def __init__(self, pairs: BytePairs, gaps: bool = False) -> None:
         self.pairs, self.definition, self.end = pairs, pairs.definition, pairs.end
         self.space = Space((0,), 1, self.end + 1)
-        self.gaps = Gaps(*range(self.end - len(GAPS), self.end)) if gaps else None
+        self.gaps = Gaps(*range(self.end - len(GAPS), self.end), turned=True) if gaps else None
 
     @property
     def spelling(self) -> list[bytes]:
         """See `Spelled`."""
-        return spelled(self.pairs.tokenizer, self.space.vocab or 0, [*self.space.stops, *(self.gaps or ())])
+        return spelled(
+            self.pairs.tokenizer, self.space.vocab or 0, [*self.space.stops, *(self.gaps.ids if self.gaps else ())]
+        )
 
     def encode(self, media: Sequence[Any]) -> list[Tensor]:
         """Each text as int32 [1, T + 1], the end mark last. The end mark's own spelling in a text is only text."""
@@ -60,7 +62,8 @@ class Bpe:
 class BpeConfig(CodecConfig):
     """vocab: ids, the end mark among them; None chooses from the bytes seen (512 at 64 KB .. 8192 from 16 MB on).
 
-    gaps: with three ids that tell a gap to be filled (`Gapped`).
+    gaps: with three ids that tell a gap to be filled (`Gapped`). What follows it is told first: small models that had
+    to find their way back over it filled gaps worse than they went on without it.
     """
 
     kind: Literal["codecs.bpe"] = "codecs.bpe"

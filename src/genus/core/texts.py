@@ -25,11 +25,20 @@ class Spelled(Protocol):
 
 @final
 class Gaps(NamedTuple):
-    """Ids that tell a gap: they stand before what precedes it, before what follows it, and before what fills it."""
+    """Ids that tell a gap: they stand before what precedes it, before what follows it, and before what fills it.
+
+    turned: what follows is told first, so that what fills the gap stands right behind what precedes it.
+    """
 
     before: int
     after: int
     middle: int
+    turned: bool = False
+
+    @property
+    def ids(self) -> tuple[int, int, int]:
+        """Those alone."""
+        return self[:3]
 
 
 @runtime_checkable
@@ -40,11 +49,11 @@ class Gapped(Protocol):
     def gaps(self) -> Gaps | None: ...
 
 
-def gapped(codec: Codec, before: str, after: str, turned: bool = False) -> Tensor:
+def gapped(codec: Codec, before: str, after: str) -> Tensor:
     """Ids [1, T] as `encode` gives them, up to where a gap between two texts begins to be filled.
 
-    turned: what follows comes first, so that what fills the gap stands right behind what precedes it (Bavarian et al.
-    2022, arXiv 2207.14255: PSM, and SPM in its second variant). Raises `UsageError` for a codec without such ids.
+    Bavarian et al. 2022, arXiv 2207.14255: PSM, and where the codec's marks say `turned` SPM in its second variant.
+    Raises `UsageError` for a codec without such ids.
     """
     gaps = codec.gaps if isinstance(codec, Gapped) else None
     if gaps is None:
@@ -57,7 +66,7 @@ def gapped(codec: Codec, before: str, after: str, turned: bool = False) -> Tenso
     def mark(i: int) -> Tensor:
         return torch.tensor([[i]], dtype=first.dtype)
 
-    if turned:
+    if gaps.turned:
         return torch.cat([mark(gaps.before), mark(gaps.after), last, mark(gaps.middle), first], 1)
     return torch.cat([mark(gaps.before), first, mark(gaps.after), last, mark(gaps.middle)], 1)
 

@@ -2,8 +2,8 @@
 
 Bavarian et al. 2022, arXiv 2207.14255: left-to-right training on texts so turned round teaches a model to fill in the
 middle at no cost of what it else learns. A part of a text that stands in a window is cut at two places, drawn evenly
-among its characters, and each of the three is encoded by itself, so a gap may begin inside a word. Half of these have
-what follows first. What fills the gap is closed by the end mark, whether the text ends there or not.
+among its characters, and each of the three is encoded by itself, so a gap may begin inside a word. In which order they
+are told the codec says (`Gaps`). What fills the gap is closed by the end mark, whether the text ends there or not.
 
 Files follow each other as they were collected, folder after folder, and see each other in a window: so a file is told
 with the files beside it. Marks of gaps do not count in the loss, since where a gap is was drawn by us. Held-out text is
@@ -32,12 +32,11 @@ LEAST = 8  # cells of a text that is worth a gap
 
 @final
 class GapsConfig(SourceConfig):
-    """window: cells of a sample. rate: share of texts with a gap. turned: share of these whose end comes first."""
+    """window: cells of a sample. rate: share of texts with a gap."""
 
     kind: Literal["data.gaps"] = "data.gaps"
     window: int = Field(512, ge=2 * ROOM)
     rate: float = Field(0.5, ge=0, le=1)
-    turned: float = Field(0.5, ge=0, le=1)
 
     def space(self, space: Space) -> Space:
         """The codec's, one window long."""
@@ -98,21 +97,21 @@ class Gapping(Source):
         used = int(mask[0].nonzero().max()) + 1 if mask.any() else 0
         ends = torch.isin(x[0, :used], torch.tensor(self.codec.space.stops)).nonzero()[:, 0] + 1
         bounds = sorted({0, *ends.tolist(), used})
-        chances = noise.uniform(0, (len(bounds), 4))[0].tolist()
+        chances = noise.uniform(0, (len(bounds), 3))[0].tolist()
         cells, counted = [], []
-        for start, stop, (whether, turn, *cuts) in zip(bounds, bounds[1:], chances, strict=False):
+        for start, stop, (whether, *cuts) in zip(bounds, bounds[1:], chances, strict=False):
             made = None
             if whether < self.config.rate and stop - start >= LEAST:
-                made = self._gap(x[:, start:stop], turn < self.config.turned, sorted(cuts))
+                made = self._gap(x[:, start:stop], sorted(cuts))
             cells.append(x[:, start:stop] if made is None else made)
-            counted.append(mask[:, start:stop] if made is None else ~torch.isin(made, torch.tensor(self.gaps)))
+            counted.append(mask[:, start:stop] if made is None else ~torch.isin(made, torch.tensor(self.gaps.ids)))
         return torch.cat([x[:, :0], *cells], 1), torch.cat([mask[:, :0], *counted], 1)
 
-    def _gap(self, x: Tensor, turned: bool, cuts: list[float]) -> Tensor | None:
+    def _gap(self, x: Tensor, cuts: list[float]) -> Tensor | None:
         """A text's part with a gap; None if it ends or begins inside a character, so that it would not be the same."""
         text = str(self.codec.decode(x[None])[0])
         if "\ufffd" in text:
             return None
         first, second = (int(cut * (len(text) + 1)) for cut in cuts)
-        told = self.codec.lift(gapped(self.codec, text[:first], text[second:], turned))
+        told = self.codec.lift(gapped(self.codec, text[:first], text[second:]))
         return torch.cat([told, self.codec.lift(self.codec.encode([text[first:second]])[0])], 1)
