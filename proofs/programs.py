@@ -6,7 +6,8 @@ rest with the lines behind it given too (fill in the middle). The n-gram (modifi
 text. Intervals are a bootstrap over files.
 
 --budget: of the training. --keep FOLDER: data and run stay there; the same command goes on with them. --set: settings
-of the recipe, with spaces between. --counted, --held: bytes of training text that the n-gram counts, of held-out text. --points: lines of each file.
+of the recipe, with spaces between. --counted, --held: bytes of training text that the n-gram counts, of held-out text.
+--points: lines of each file.
 """
 
 from __future__ import annotations
@@ -78,7 +79,13 @@ def sure(name: str, found: Finding) -> Row:
 
 
 def main() -> None:
-    extra = {"--budget": (str, "15m"), "--keep": (Path, None), "--files": (int, 200), "--points": (int, 24), "--set": (str, "")}
+    extra = {
+        "--budget": (str, "15m"),
+        "--keep": (Path, None),
+        "--files": (int, 200),
+        "--points": (int, 24),
+        "--set": (str, ""),
+    }
     extra |= {"--counted": (int, 1 << 30), "--held": (int, 1 << 20)}
     args = arguments(__doc__, extra=extra)
     begun = time.monotonic()

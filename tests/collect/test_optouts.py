@@ -118,9 +118,12 @@ def test_compressed_xmp_and_xmp_beside_the_image(fill, rows, png):
         "double.png": png(3),
         "double.png.xmp": xmp("<tdm:reservation>1</tdm:reservation>"),
         "free.png": png(4),
+        "camera.png": png(5),
+        "camera.XMP": no,
     }
     got = rows(fill(files))
     assert refused(got) == {
+        "camera.png": "iptc data mining",
         "packed.png": "iptc data mining",
         "beside.png": "iptc data mining",
         "double.png": "tdm reservation",

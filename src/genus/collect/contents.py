@@ -111,7 +111,7 @@ def folder(place: Place, path: Path, only: frozenset[str] | None = None) -> Iter
             continue
         if hugging_face and file.name in sidecars.HUGGING_FACE:
             continue
-        if file.name.endswith(".xmp") and len(names) > 1:
+        if file.name.lower().endswith(".xmp") and len(names) > 1:
             continue
         said = _of_file(place, file, notes.get(file.name))
         yield from one(replace(place, said=sidecars.declare(said, file.name, names, False)), file)
@@ -193,9 +193,10 @@ def _contents(place: Place, file: File, origin: str) -> Iterator[Found]:
         else:
             if file.size > place.bounds.item:
                 raise Bad(limits.LARGE, f"{file.size} bytes; the limit is {place.bounds.item}")
-            xmp = b"".join(
-                _head(p, 1 << 20) for p in (file.path.with_suffix(".xmp"), Path(f"{file.path}.xmp")) if p.is_file()
-            )
+            beside = [
+                place for end in (".xmp", ".XMP") for place in (file.path.with_suffix(end), Path(f"{file.path}{end}"))
+            ]
+            xmp = b"".join(_head(p, 1 << 20) for p in beside if p.is_file())
             yield Found(origin, medium, file.path.read_bytes(), place.said, spent=file.size, xmp=xmp)
 
 

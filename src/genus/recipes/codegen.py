@@ -2,7 +2,8 @@
 
 Half of the texts are turned round in training, so that what fills a gap is learned last, behind what precedes it
 (Bavarian et al. 2022, arXiv 2207.14255); left-to-right it stays as good. Files of a folder stand beside each other in a
-window, so the model reads a file with its neighbours. Asked with `genus generate RUN PROMPT --suffix TEXT`, or `suffix` of /v1/completions.
+window, so the model reads a file with its neighbours. Asked with `genus generate RUN PROMPT --suffix TEXT`, or `suffix`
+of /v1/completions.
 """
 
 from __future__ import annotations
