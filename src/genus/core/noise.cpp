@@ -3,6 +3,7 @@
 // An id's noise is -log(-log u) <= -log(1 - u), which the leading zeros of 1 - u bound from above; most ids are out by
 // that. The words are Philox4x64-10 as numpy gives them (Salmon et al. 2011). `noise.py` compiles and describes it.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -45,8 +46,13 @@ void genus_contenders(uint64_t key, const uint64_t* samples, int64_t rows, int64
     std::vector<double> sums(room);
     for (int64_t r = 0; r < rows; r++, logits += V, ids += room, words += room) {
         const int64_t from = (r % inner) * V, skip = from % 4;
-        for (int64_t n = 0; 4 * n < skip + V; n++)  // numpy counts before it draws
-            block(key, samples[r / inner], uint64_t(from / 4 + n + 1), draw, drawn.data() + 4 * n);
+        for (int64_t n = 0; 4 * n < skip + V; n++) {
+            bool wanted = false;  // after a filter most ids are out, whatever their noise
+            for (int64_t i = std::max<int64_t>(0, 4 * n - skip); i < std::min(V, 4 * n - skip + 4); i++)
+                wanted |= logits[i] > -std::numeric_limits<float>::infinity();
+            if (wanted)  // numpy counts before it draws
+                block(key, samples[r / inner], uint64_t(from / 4 + n + 1), draw, drawn.data() + 4 * n);
+        }
         const uint64_t* w = drawn.data() + skip;
         int64_t likeliest = 0;
         for (int64_t i = 1; i < V; i++) likeliest = logits[i] > logits[likeliest] ? i : likeliest;
