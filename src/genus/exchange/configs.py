@@ -13,7 +13,8 @@ from typing import Any, Literal
 import torch
 
 from genus.errors import UsageError
-from genus.networks.decoder import DecoderConfig, Evenly, Mixture, Stretch, Yarn, speeds
+from genus.networks.decoder import DecoderConfig, Mixture, speeds
+from genus.networks.stretches import Evenly, Stretch, Yarn
 
 #: model_type -> the class that other libraries build.
 HF = {

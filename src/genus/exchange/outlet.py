@@ -31,7 +31,8 @@ from genus.exchange import configs, gguf, layout, vocabulary
 from genus.exchange.packing import FORMATS, Floats, Format
 from genus.exchange.parity import Parity, compared
 from genus.exchange.source import INDEX, SINGLE, opened
-from genus.networks.decoder import Decoder, DecoderConfig, Stretch
+from genus.networks.decoder import Decoder, DecoderConfig
+from genus.networks.stretches import Stretch
 from genus.run import Run
 from genus.samplers.tokens import Tokens
 
