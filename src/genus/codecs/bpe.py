@@ -27,7 +27,7 @@ class Bpe:
     def __init__(self, pairs: BytePairs, gaps: bool = False) -> None:
         self.pairs, self.definition, self.end = pairs, pairs.definition, pairs.end
         self.space = Space((0,), 1, self.end + 1)
-        self.gaps = Gaps(*range(self.end - len(GAPS), self.end), turned=True) if gaps else None
+        self.gaps = Gaps(self.end - 3, self.end - 2, self.end - 1, turned=True) if gaps else None
 
     @property
     def spelling(self) -> list[bytes]:

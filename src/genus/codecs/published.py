@@ -74,9 +74,9 @@ class Published:
     def gaps(self) -> Gaps | None:
         """The marks of a gap, if the vocabulary spells them in one of the usual ways."""
         for names in GAPS:
-            ids = [i for name in names if (i := self.tokenizer.token_to_id(name)) is not None]
-            if len(ids) == len(names):
-                return Gaps(*ids)
+            before, after, middle = (self.tokenizer.token_to_id(name) for name in names)
+            if None not in (before, after, middle):
+                return Gaps(before, after, middle)
         return None
 
     def encode(self, media: Sequence[Any]) -> list[Tensor]:

@@ -82,9 +82,9 @@ def _licences(run: Run) -> dict[str, int | None]:
 def _data(run: Run) -> str:
     data = run.data
     rows = [
-        ("dataset", data.get("path") and f"`{data['path']}`, version {data.get('version')}"),
+        ("dataset", f"`{data['path']}`, version {data.get('version')}" if data.get("path") else ""),
         ("weights made by", _line(str((data.get("origin") or {}).get("name") or ""))),
-        ("digest", data.get("digest") and f"`{data['digest']}`"),
+        ("digest", f"`{data['digest']}`" if data.get("digest") else ""),
         ("items", _number(data.get("items"))),
         ("bytes", _number(data.get("bytes"))),
     ]

@@ -58,8 +58,8 @@ class Likelihood(Measure):
         metric = Finding("bits_per_byte", value, low, high, "bits/byte", "lower", subject.held)
         baselines, said = self._baselines(subject, texts)
         codec = subject.model.codec
-        each = f", {sum(sizes) / max(1, tokens(codec, records)):.2f} a token" if codec.streams else ""
-        seen = f"Likelihood on {len(texts):,} held-out documents, {sum(sizes):,} bytes{each}."
+        per = f", {sum(sizes) / max(1, tokens(codec, records)):.2f} a token" if codec.streams else ""
+        seen = f"Likelihood on {len(texts):,} held-out documents, {sum(sizes):,} bytes{per}."
         if len(texts) == 1:
             seen += " The interval is over its windows: it does not tell how another document would fare."
         elif len(texts) < FEW:
