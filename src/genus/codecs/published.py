@@ -75,7 +75,7 @@ class Published:
         """The marks of a gap, if the vocabulary spells them in one of the usual ways."""
         for names in GAPS:
             before, after, middle = (self.tokenizer.token_to_id(name) for name in names)
-            if None not in (before, after, middle):
+            if before is not None and after is not None and middle is not None:
                 return Gaps(before, after, middle)
         return None
 
