@@ -6,8 +6,9 @@ that, on its pairs (the more courteous answer was preferred). All are measured o
 - held-out answers, in bits per byte behind the question;
 - instructions whose keeping a program can check (`instructions.py`), answered greedily with weights of 8 bits;
 - general text: abstracts of SciTLDR, bits per byte, by how much it got worse;
-- held-out pairs: of how many the better answer is the likelier one. The bar is on that plain word, of DPO against SFT.
-  What DPO's implicit reward says (by which answer gained more on SFT) stands beside it;
+- held-out pairs: of how many the better answer is the likelier one, and of how many it gained more on the base (the
+  implicit reward of Rafailov et al. 2023, arXiv 2305.18290, of both phases over one reference). The first is mostly a
+  matter of length, which a phase has to overcome; the bar of DPO against SFT is on each;
 - the judge: of how many pairs it says that the better answer is worth more.
 
 What becomes of a policy that pleases such a judge too much: `overoptimisation.py`.
@@ -225,9 +226,9 @@ def told(found: Sequence[dict[str, dict[str, Numbers]]]) -> list[Row]:
 
         return np.mean([one(seed[run]["pairs"]) for seed in found], axis=0)
 
-    def more(seed: dict[str, dict[str, Numbers]]) -> Numbers:
-        d = seed["sft"]["pairs"][:, :, 0] - seed["dpo"]["pairs"][:, :, 0]
-        return d[:, 0] > d[:, 1]
+    def more(run: str, reference: str) -> Numbers:
+        gains = [seed[reference]["pairs"][:, :, 0] - seed[run]["pairs"][:, :, 0] for seed in found]
+        return np.mean([gain[:, 0] > gain[:, 1] for gain in gains], axis=0)
 
     rows = [
         Row(f"held-out pairs, {run}: the better is likelier{how}", *resampled(hits(run, each)), unit="share")
@@ -238,8 +239,16 @@ def told(found: Sequence[dict[str, dict[str, Numbers]]]) -> list[Row]:
     rows.append(Row("the same, dpo - sft", *points, ">= 10", unit="points"))
     each = resampled(100 * (hits("dpo", True) - hits("sft", True)))
     rows.append(Row("the same per token, dpo - sft", *each, unit="points"))
-    implicit = resampled(np.mean([more(seed) for seed in found], axis=0))
-    rows.append(Row("held-out pairs, dpo: the better gained more on sft", *implicit, unit="share"))
+    rows += [
+        Row(
+            f"held-out pairs, {run}: the better gained more on {reference}",
+            *resampled(more(run, reference)),
+            unit="share",
+        )
+        for run, reference in (("sft", "base"), ("dpo", "base"), ("dpo", "sft"))
+    ]
+    points = resampled(100 * (more("dpo", "base") - more("sft", "base")))
+    rows.append(Row("gained more on base, dpo - sft", *points, ">= 10", unit="points"))
     return rows
 
 
