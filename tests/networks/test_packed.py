@@ -1,9 +1,12 @@
 """Packed weights: rounding by its definition, products and whole passes equal to the rounded weights', rows apart."""
 
 import copy
+import gc
+import mmap
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from genus.core import Noise, Roads, Space
 from genus.errors import UsageError
@@ -71,6 +74,25 @@ def test_products_are_those_of_the_rounded_weights(bits, rows):
     wanted = x @ again(linear, bits).T + linear.bias
     found = PackedLinear.of(linear, bits).eval()(x[:, None])[:, 0].detach()
     torch.testing.assert_close(found, wanted.detach(), atol=0.03, rtol=0.03)  # activations have 8 bits
+
+
+def test_weights_on_large_pages_are_the_same_and_live_as_long_as_the_network(monkeypatch, tmp_path):
+    x = torch.cat([torch.full((2, 1, 1), 77), torch.randint(0, 77, (2, 1, 9))], 2)
+    plain = built().packed(4)
+    monkeypatch.setattr(packed, "LARGE", 0)
+    moved = built().packed(4)
+    gc.collect()
+    weights = [layer.up.get_buffer("w") for layer in moved.blocks]
+    if hasattr(mmap, "MADV_HUGEPAGE") and moved.layers is not None:
+        assert len({w.untyped_storage().data_ptr() for w in weights}) == 1 and all(
+            w.data_ptr() % 64 == 0 for w in weights
+        )
+    with torch.no_grad():
+        for net in (moved, copy.deepcopy(moved)):
+            assert torch.equal(net(x, state=net.start(2, 10)), plain(x, state=plain.start(2, 10)))
+    save_file(moved.state_dict(), tmp_path / "few.safetensors")
+    again = load_file(tmp_path / "few.safetensors")
+    assert all(torch.equal(again[name], value) for name, value in plain.state_dict().items())
 
 
 @pytest.mark.skipif(kernel() is None, reason="no compiler, or a processor without VNNI")

@@ -9,6 +9,8 @@ bits, 32 at a time, sums are float32. Embeddings stay as they are, the output ma
 from __future__ import annotations
 
 import ctypes
+import mmap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -22,6 +24,7 @@ from genus.errors import UsageError
 from genus.networks.attention import Memory, Table
 
 GROUP, ROWS = 32, 16
+LINE, LARGE = 64, 8 << 20  # bytes: of the cache's lines; of weights that are worth large pages
 SIZES = ("depth", "width", "head", "heads", "kv_heads", "hidden")
 SOURCE = Path(__file__).with_suffix(".cpp")
 NEEDED = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "f16c")
@@ -53,8 +56,8 @@ class PackedLinear(nn.Module):
     def __init__(self, inputs: int, outputs: int, bits: int, bias: bool = False) -> None:
         super().__init__()
         self.inputs, self.outputs, self.bits = inputs, outputs, bits
-        blocks, size = -(-outputs // ROWS), 64 * bits + 4 * ROWS
-        self.register_buffer("w", torch.zeros(blocks, inputs // GROUP, size, dtype=torch.uint8))
+        shape = -(-outputs // ROWS), inputs // GROUP, 64 * bits + 4 * ROWS
+        self.register_buffer("w", torch.zeros(shape, dtype=torch.uint8))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
         self.plain: Tensor | None = None  # the weights as numbers, where no kernel reads `w`
 
@@ -70,6 +73,7 @@ class PackedLinear(nn.Module):
             whole = linear.weight.detach().float().contiguous()
             sizes = (ctypes.c_int64(outputs), ctypes.c_int64(inputs))
             kernel().genus_pack(bits, at(whole), *sizes, at(made.get_buffer("w")), torch.get_num_threads())
+        together([made])
         return made.eval()
 
     def fill(self, q: Tensor, d: Tensor, m: Tensor) -> None:
@@ -101,6 +105,22 @@ class PackedLinear(nn.Module):
         found.genus_product(self.bits, at(w), at(flat), *sizes, at(y), torch.get_num_threads())
         y = y.view(*x.shape[:-1], self.outputs)
         return y if self.bias is None else y + self.bias
+
+
+def together(parts: Sequence[PackedLinear]) -> None:
+    """Their weights move to one place, on large pages where the system has them: each is read whole for each token, and
+    small pages cost a sixth of that. Weights of less than a few such pages stay where they are.
+    """
+    sizes = [-(-part.get_buffer("w").numel() // LINE) * LINE for part in parts]
+    if sum(sizes) < LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return
+    room = mmap.mmap(-1, sum(sizes), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    room.madvise(mmap.MADV_HUGEPAGE)
+    whole, start = torch.frombuffer(room, dtype=torch.uint8), 0
+    for part, size in zip(parts, sizes, strict=True):
+        w = part.get_buffer("w")
+        part.w = whole[start : start + w.numel()].view(w.shape).copy_(w)
+        start += size
 
 
 def laid(q: Tensor, d: Tensor, m: Tensor, bits: int) -> Tensor:
@@ -141,6 +161,8 @@ class PackedLayers(nn.Module):
     def __init__(self, config: Any, layers: nn.ModuleList, bits: int) -> None:
         super().__init__()
         self.sizes = _Sizes(*(getattr(config, name) for name in SIZES), bits, config.eps)
+        products = [getattr(layer, name) for layer in layers for name in ("qkv", "out", "up", "down")]
+        together(products)
         self.held: list[Tensor] = []
         rows = []
         for layer in layers:
