@@ -99,8 +99,8 @@ def chart(curves: Sequence[Curve], across: str, title: str) -> str:
     for y in range(y0, y1 + 1, max(1, (y1 - y0) // 6)):
         parts.append(f'<path d="M{LEFT} {py(y):.1f}H{WIDE - RIGHT}" stroke="#80808055"/>')
         parts.append(f'<text x="{LEFT - 8}" y="{py(y) + 4:.1f}" text-anchor="end" {grey}>{y}</text>')
-    for x in range(math.ceil(x0), math.floor(x1) + 1, max(1, math.floor(x1 - x0) // 7)):
-        parts.append(f'<text x="{px(x):.1f}" y="{HIGH - 26}" {middle} {grey}>{x}</text>')
+    marks = range(math.ceil(x0), math.floor(x1) + 1, max(1, math.floor(x1 - x0) // 7))
+    parts += [f'<text x="{px(x):.1f}" y="{HIGH - 26}" {middle} {grey}>{x}</text>' for x in marks]
     parts.append(f'<text x="{(LEFT + WIDE - RIGHT) / 2:.0f}" y="{HIGH - 6}" {middle} {grey}>{across}</text>')
     taken: list[float] = []
     for (name, points), colour in sorted(zip(curves, COLOURS, strict=False), key=lambda one: one[0][1][-1][1]):
