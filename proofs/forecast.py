@@ -1,6 +1,6 @@
 """Forecast: finished time against the budget, and whether the size that a budget chooses was the right one.
 
-Six budgets over both cells. For each: `genus train` with the budget; then half and double the chosen size (as nearly
+Six budgets of 2 to 20 minutes over both cells. For each: `genus train` with the budget; then half and double the chosen size (as nearly
 as the dial goes) with the same budget and settings. Right: the chosen size has the least held-out loss of the three.
 A run whose chosen size is the recipe's smallest or largest lacks one of them, so it is counted apart and not as right.
 A kept file may hold a `remark`, which is printed: where it is from, if not from this very command.
@@ -25,8 +25,8 @@ RUNS = [
     ("mnist10k", "flow", "2m"),
     ("tinyshakespeare", "gpt", "2m"),
     ("emoji_noto64", "flow", "4m"),
-    ("tinyshakespeare", "chargpt", "4m"),
-    ("mnist10k", "flow", "3m"),
+    ("tinyshakespeare", "chargpt", "10m"),
+    ("mnist10k", "flow", "20m"),
 ]
 
 
