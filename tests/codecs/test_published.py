@@ -99,6 +99,10 @@ def test_what_is_said_cannot_spell_a_special_token():
         "{{ 'a' * 3 ** 3 + 1 }}",
         "{{ 1 // 0 }}",
         "{% for i in range(10 ** 9) %}{% endfor %}",
+        "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+        "{{ 9 ** (9 ** 9) }}",
+        "{{ ('a' * 999999) * 999999 }}",
+        "{{ 99999 * [1] * 99999 }}",
     ],
 )
 def test_a_template_that_does_what_it_may_not_is_refused(template):

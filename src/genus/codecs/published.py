@@ -7,13 +7,11 @@ that lets them change nothing. Not here: how a file of another format becomes su
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Never, final
+from typing import Any, Literal, final
 
 import torch
 from pydantic import Field
@@ -140,38 +138,14 @@ class Published:
 
     def _filled(self, messages: Sequence[Mapping[str, Any]], reply: bool, more: Mapping[str, Any]) -> str:
         """A template's text, with a guard inside every spelling of a special token that is not the template's own."""
-        from jinja2 import TemplateError
-        from jinja2.ext import Extension, loopcontrols
-        from jinja2.sandbox import ImmutableSandboxedEnvironment
+        from genus.codecs.templates import filled
 
         if self.template is None:
             raise UsageError("this model has no chat template: it continues texts; give it a text to begin with")
-
-        def refuse(said: str) -> Never:
-            raise TemplateError(said)
-
-        def json_of(value: Any, indent: int | None = None, **_: Any) -> str:
-            return json.dumps(value, ensure_ascii=False, indent=indent)
-
-        class Generation(Extension):
-            """{% generation %}: what some templates put around answers; here it changes nothing."""
-
-            tags = {"generation"}  # noqa: RUF012  (as the library declares it)
-
-            def parse(self, parser: Any) -> Any:
-                next(parser.stream)
-                return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-        room = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
-        )
-        room.filters["tojson"] = json_of
-        room.globals |= {"raise_exception": refuse, "strftime_now": lambda form: datetime.now().strftime(form)}
-        known = {"bos_token": self.spelt(self.config.bos), "eos_token": self.spelt(self.config.eos), "tools": None}
+        marks = {"bos_token": self.spelt(self.config.bos), "eos_token": self.spelt(self.config.eos)}
+        known = {**marks, "tools": None, **more, "add_generation_prompt": reply}
         try:
-            said = [self._guarded(message) for message in messages]
-            template = room.from_string(self.template)
-            return template.render(**{**known, **more}, messages=said, add_generation_prompt=reply)
+            return filled(self.template, [self._guarded(message) for message in messages], known)
         except Exception as error:  # a template is a program of others, which may fail at anything
             raise UsageError(f"the chat template refuses this conversation: {error}") from error
 
