@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -42,6 +43,16 @@ def test_the_verb_reads_lines(tales: Run) -> None:
     if made.exception is not None and not isinstance(made.exception, SystemExit):
         raise made.exception
     assert made.output.strip() == whole(tales.model(), "Gr", 3, [0], {"tokens": 6})[0].text.strip()
+
+
+def test_the_verb_takes_what_generate_takes(tales: Run) -> None:
+    given = ["--tokens", "12", "--regex", "[0-9]{3}", "--logit-bias", "48=-1", "--top-k", "40"]
+    made = CliRunner().invoke(app, ["chat", str(tales.path), *given], input="Gr\n")
+    if made.exception is not None and not isinstance(made.exception, SystemExit):
+        raise made.exception
+    knobs = {"tokens": 12, "regex": "[0-9]{3}", "logit_bias": {48: -1.0}, "top_k": 40}
+    assert made.output.strip() == whole(tales.model(), "Gr", 0, [0], knobs)[0].text
+    assert re.fullmatch("[0-9]{3}", made.output.strip())
 
 
 def test_a_turn_that_cannot_be_read_is_forgotten(tales: Run) -> None:

@@ -44,6 +44,20 @@ Looks = Annotated[
     typer.Option("--set", help="How an estimate is made: probes=8 (flow, diffusion), looks=64 (autoencoding, masked)."),
 ]
 
+# How texts are drawn.
+Temperature = Annotated[float | None, typer.Option(help="0 is greedy.")]
+TopP = Annotated[float | None, typer.Option(help="Keep the likeliest that sum to this.")]
+TopK = Annotated[int | None, typer.Option(help="Keep so many of the likeliest.")]
+MinP = Annotated[float | None, typer.Option(help="Keep those so likely beside the likeliest.")]
+TypicalP = Annotated[float | None, typer.Option(help="Keep the most typical that sum to this.")]
+Repetition = Annotated[float | None, typer.Option(help="Above 1: less of what is there already.")]
+Presence = Annotated[float | None, typer.Option(help="Off the logit of what was drawn.")]
+Frequency = Annotated[float | None, typer.Option(help="The same, for each time it was.")]
+Biases = Annotated[list[str] | None, typer.Option(metavar="ID=B", help="Added to an id. Repeatable.")]
+Schema = Annotated[str | None, typer.Option(help="A JSON schema, or @FILE with one, that texts keep to.")]
+Regex = Annotated[str | None, typer.Option(help="A regular expression that texts keep to.")]
+Grammar = Annotated[str | None, typer.Option(help="A grammar in Lark's notation, or @FILE with one.")]
+
 
 def columns(pairs: list[str] | None) -> dict[str, str] | None:
     """['text=body'] as {'text': 'body'}."""
