@@ -1,7 +1,8 @@
 """Forecast: finished time against the budget, and whether the size that a budget chooses was the right one.
 
-Six budgets of 2 to 20 minutes over both cells. For each: `genus train` with the budget; then half and double the chosen size (as nearly
-as the dial goes) with the same budget and settings. Right: the chosen size has the least held-out loss of the three.
+Six budgets of 2 to 20 minutes over both cells. For each: `genus train` with the budget; then half and double the chosen
+size (as nearly as the dial goes) with the same budget and settings. Right: the chosen size has the least held-out loss
+of the three.
 A run whose chosen size is the recipe's smallest or largest lacks one of them, so it is counted apart and not as right.
 A kept file may hold a `remark`, which is printed: where it is from, if not from this very command.
 `--keep DIR` keeps what each run found, so that the proof may be run in parts: `--only "0 2"`.
