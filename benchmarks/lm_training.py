@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from genus.core import Batch, Roads, Space
+from genus.networks import bytewise
 from genus.networks.transformer import TransformerConfig
 from genus.objectives.autoregression import Autoregression
 from genus.recipe import Training
@@ -32,10 +33,14 @@ VOCAB, WINDOW, BATCH = 65, 256, 16
 Step = Callable[[Tensor], float]
 
 
-def ours(precision: torch.dtype, compiled: bool, seed: int = 0, width: int = 384, depth: int = 6) -> Step:
+def ours(
+    precision: torch.dtype, compiled: bool, seed: int = 0, width: int = 384, depth: int = 6, products: str = "own"
+) -> Step:
     torch.manual_seed(seed)
     net = TransformerConfig(depth=depth, width=width, head=64).build(Space((WINDOW,), 1, VOCAB), Roads())
     nets = torch.nn.ModuleDict({"net": net})
+    if products == "bytes":
+        bytewise.onto(nets)
     flat = Flat(nets, Training(optimiser="adamw", rate=1e-3), precision)
     objective = Autoregression()
 
@@ -124,6 +129,7 @@ def main() -> None:
     contestants = {
         "genus bf16": ours(torch.bfloat16, compiled=True),
         "genus bf16 uncompiled": ours(torch.bfloat16, compiled=False),
+        "genus, products of bytes": ours(torch.bfloat16, compiled=False, products="bytes"),
         "llama bf16 autocast": llama(autocast=True),
         "llama float32": llama(autocast=False),
     }
@@ -146,6 +152,9 @@ def main() -> None:
     for name, bar in (("llama bf16 autocast", 1.8), ("llama float32", 3.9), ("genus bf16 uncompiled", None)):
         ratios = interval([a / b for a, b in zip(first, rates[name], strict=True)])
         rows.append(Row(f"genus bf16 over {name}", *ratios, bar=f">= {bar}" if bar and full else None))
+    for name in ("genus bf16", "llama bf16 autocast", "llama float32"):
+        quick = [a / b for a, b in zip(rates["genus, products of bytes"], rates[name], strict=True)]
+        rows.append(Row(f"genus, products of bytes, over {name}", *interval(quick)))
     share = [r * flops / p / 1e12 for r, p in zip(first, peaks, strict=True)]
     rows.append(Row("share of this machine's bf16 matrix-product peak that genus reaches", *interval(share)))
     rows += [Row(name, *interval(r), unit="tokens/s") for name, r in rates.items()]

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from genus.core import Batch, Cond, Network, Noise, Space, State
+from genus.networks import bytewise
 from genus.networks.convolutional import ConvolutionalConfig
 from genus.networks.transformer import TransformerConfig
 from genus.objectives.flow import Flow
@@ -114,10 +115,12 @@ def loss_of(net: nn.Module, x: Tensor, at: int, loss: Callable[..., Any] = FLOW.
     return value
 
 
-def ours(kind: str, compiled: bool = False, **changes: Any) -> tuple[Step, nn.Module]:
+def ours(kind: str, compiled: bool = False, products: str = "own", **changes: Any) -> tuple[Step, nn.Module]:
     """As genus trains: live weights in bf16, float32 behind them."""
     torch.manual_seed(0)
     net = our_network(kind)
+    if products == "bytes":
+        bytewise.onto(net)
     settings = {"optimiser": "adamw", "rate": RATES[kind], "weight_decay": 0.01, **changes}
     flat = Flat(nn.ModuleDict({"net": net}), Training(**settings), torch.bfloat16)
     run = torch.compile(FLOW.loss, dynamic=False) if compiled else FLOW.loss
@@ -204,6 +207,8 @@ def main() -> None:
             "diffusers bf16 channels_last": theirs(kind, autocast=True),
             "diffusers fp32": theirs(kind, autocast=False),
         }
+        if kind == "transformer":
+            contestants["genus, products of bytes"] = ours(kind, products="bytes")
         if args.compile:
             contestants["genus bf16 compiled"] = ours(kind, compiled=True)
         sizes = {name: size(net) for name, (_, net) in contestants.items()}
@@ -232,6 +237,9 @@ def main() -> None:
         for name, bar in (("diffusers bf16 channels_last", over_half), ("diffusers fp32", over_single)):
             ratios = interval([a / b for a, b in zip(main_one, rates[name], strict=True)])
             rows.append(Row(f"{kind}: genus bf16 over {name}", *ratios, bar=f">= {bar}"))
+            if kind == "transformer":
+                quick = [a / b for a, b in zip(rates["genus, products of bytes"], rates[name], strict=True)]
+                rows.append(Row(f"{kind}: genus, products of bytes, over {name}", *interval(quick), bar=f">= {bar}"))
         with torch.no_grad():
             reached = {name: float(loss_of(net.eval(), held, 10_000_000)) for name, (_, net) in contestants.items()}
         for name, values in rates.items():

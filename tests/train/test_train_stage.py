@@ -58,6 +58,19 @@ def test_it_draws_in_the_number_format_it_was_trained_in(texts, tmp_path):
     assert run.model().precision == run.summary["phases"][-1]["precision"] == "bf16"
 
 
+def test_products_of_bytes_are_of_training_alone(texts, tmp_path):
+    def trained(name, **changes):
+        return train(recipe(precision="bf16", **changes), texts, tmp_path / name, budget("8 steps"))
+
+    own, one, other = trained("own"), trained("one", products="bytes"), trained("other", products="bytes")
+    weights = [files.sha256(run.path / "model.safetensors") for run in (own, one, other)]
+    assert weights[0] != weights[1] == weights[2]
+    assert abs(one.summary["phases"][-1]["val_loss"] / own.summary["phases"][-1]["val_loss"] - 1) < 0.02
+    assert not any(type(m).__name__ == "Bytewise" for m in one.model().nets.modules())
+    with pytest.raises(UsageError, match="trains in fp32"):
+        train(recipe(precision="fp32", products="bytes"), texts, tmp_path / "single", STEPS)
+
+
 def test_the_same_again_does_nothing(texts, tmp_path, monkeypatch):
     run = train(recipe(), texts, tmp_path / "r", STEPS)
     before = files.sha256(run.path / "model.safetensors"), run.metrics()

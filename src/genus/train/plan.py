@@ -22,6 +22,7 @@ from genus.core import Batch, Codec, Model, Objective, Roads
 from genus.data.cache import Cache
 from genus.data.source import SourceConfig
 from genus.errors import GenusError, UsageError
+from genus.networks import bytewise
 from genus.networks.lora import LoraConfig
 from genus.parts import restored
 from genus.recipe import Phase
@@ -164,7 +165,12 @@ class Bench:
 
 
 def adapt(phase: Phase, model: Model, precision: torch.dtype) -> None:
-    """Where the phase has an adapter, that is trained and nothing else. Raises `UsageError` if there is no start."""
+    """Where the phase has an adapter, that is trained and nothing else. Raises `UsageError` if there is no start.
+
+    Where its products are of bytes, linear layers are made so.
+    """
+    if phase.training.products == "bytes":
+        bytewise.onto(model.nets)
     if phase.adapter is None:
         return
     if not isinstance(phase.adapter, LoraConfig) or phase.start is None:
@@ -194,6 +200,8 @@ def planned(
     if kind is not torch.float32 and (off := bench.agrees(phase, few)) > 0.03:
         watch.say(f"bf16 changes the first loss by {off:.1%}: training in fp32")
         bench = replace(bench, kind=torch.float32)
+    if phase.training.products == "bytes" and bench.kind is torch.float32:
+        raise UsageError("training.products = bytes is for passes in bf16, and this run trains in fp32; leave it out")
     asked = None if budget.seconds is None else budget.seconds * share
     tried: list[dict[str, Any]] = []
     if asked is not None and isinstance(phase.sizing, SizingConfig) and phase.sizing.dials:
