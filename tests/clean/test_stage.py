@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from genus.clean import clean, usual
 from genus.clean.near import NearDuplicates
 from genus.clean.private import Email
 from genus.clean.rule import Rule
-from genus.data.dataset import Dataset, Item
+from genus.data.dataset import Dataset, Item, split_of
 from genus.errors import UsageError
 from genus.media import MEDIA
 from genus.parts import Part, parse
@@ -188,3 +189,33 @@ def test_usual_rules_are_parts_that_read_back(medium: str) -> None:
         again = parse(json.loads(rule.model_dump_json()))
         assert isinstance(again, Part)
         assert again == rule
+
+
+def test_where_chance_holds_nothing_out_one_item_is(made: Make, rows: Read, prose: Prose) -> None:
+    def split(text: str) -> str:
+        return split_of(hashlib.sha256(text.encode()).hexdigest())
+
+    texts = [text for text in map(prose, range(60)) if split(text) == "train"][:6]
+    path = made(*((f"{i}.txt", text) for i, text in enumerate(texts)))
+    clean(path)
+    splits = [row["split"] for row in rows(path).values()]
+    assert sorted(splits) == ["test", *["train"] * 5]
+    clean(path)
+    assert [row["split"] for row in rows(path).values()] == splits
+    # When there is one by chance, it takes that place.
+    other = next(text for text in map(prose, range(60, 200)) if split(text) == "val")
+    Dataset.open(path).append([Item(origin="other", medium="text", content=other.encode())])
+    clean(path)
+    assert sorted(str(row["split"]) for row in rows(path).values()) == [*["train"] * 6, "val"]
+
+
+@pytest.mark.parametrize("case", ["too few", "declared"])
+def test_nothing_is_held_out_of_three_or_against_what_is_declared(
+    case: str, made: Make, rows: Read, prose: Prose
+) -> None:
+    texts = [t for t in map(prose, range(60)) if split_of(hashlib.sha256(t.encode()).hexdigest()) == "train"]
+    declared = "train" if case == "declared" else None
+    items = [Item(origin=str(i), medium="text", content=t.encode(), declared=declared) for i, t in enumerate(texts)]
+    path = made(*items[: 3 if case == "too few" else 8])
+    clean(path)
+    assert {row["split"] for row in rows(path).values()} == {"train"}

@@ -36,6 +36,10 @@ from genus.parts import Part
 __all__ = ["Cleaned", "clean"]
 
 
+#: Groups of a medium, at least, of which one is held out where chance holds out none.
+LEAST = 4
+
+
 @final
 @dataclass(frozen=True)
 class Cleaned:
@@ -200,8 +204,28 @@ def _second(work: Work, file: Any, twins: Sequence[tuple[Twins, Found]], group: 
         work.removed[rule_name] += 1
         if len(work.told.setdefault(rule_name, [])) < EXAMPLES:
             work.tell(rule_name, high, f"{origins.get(high, '?')} is {alike:.2f} like {origins.get(low, '?')}")
+    lead = first[group]
+    drawn = np.where(rows.declared[lead] > 0, rows.declared[lead], rows.drawn[lead])
+    _hold_out(rows, lead, drawn, ~gone)
     with pa.ipc.open_file(pa.PythonFile(file, "r")) as reader:
-        work.data.update(_changed(work, reader, why, group, first))
+        work.data.update(_changed(work, reader, why, lead, drawn))
+
+
+def _hold_out(rows: Rows, lead: Any, drawn: Any, kept: Any) -> None:
+    """Where chance left all that is kept of a medium in train, one group of at least `LEAST` becomes the test split.
+
+    It is the one whose content has the smallest hash, so that again nothing but content decides.
+    """
+    for medium in range(len(rows.media)):
+        mine = kept & (rows.medium == medium)
+        free = np.unique(lead[mine & (rows.declared == 0) & (rows.declared[lead] == 0)])
+        if (
+            len(free) < LEAST
+            or (np.where(rows.declared > 0, rows.declared, drawn)[mine] != PLACES.index("train")).any()
+        ):
+            continue
+        hashes = [bytes(mark[16:32]) for mark in rows.marks.at(free)]
+        drawn[lead == free[min(range(len(free)), key=hashes.__getitem__)]] = PLACES.index("test")
 
 
 def _origins(work: Work, why: dict[int, tuple[str, int, float]]) -> dict[int, str]:
@@ -219,15 +243,15 @@ def _origins(work: Work, why: dict[int, tuple[str, int, float]]) -> dict[int, st
     return {wanted[row["id"]]: row["origin"] for row in found}
 
 
-def _changed(work: Work, reader: Any, why: Any, group: Any, first: Any) -> Iterator[pa.RecordBatch]:
-    """The rows whose values in `COLUMNS` differ from what the dataset has."""
+def _changed(work: Work, reader: Any, why: Any, lead_of: Any, drawn: Any) -> Iterator[pa.RecordBatch]:
+    """The rows whose values in `COLUMNS` differ from what the dataset has. drawn: splits of rows that declare none."""
     rows = work.rows
     schema = pa.schema([SCHEMA.field(name) for name in ("id", *COLUMNS)])
     for number in range(reader.num_record_batches):
         out = []
         given = reader.get_batch(number).to_pylist()
         places = [waiting["place"] for waiting in given]
-        leads = first[group[places]].tolist()
+        leads = lead_of[places].tolist()
         ids, lead_ids = rows.ids(places), rows.ids(leads)
         for i, waiting in enumerate(given):
             place, lead = places[i], leads[i]
@@ -248,7 +272,7 @@ def _changed(work: Work, reader: Any, why: Any, group: Any, first: Any) -> Itera
                 "cleaned": waiting["cleaned"],
                 "language": waiting["language"],
                 "group": None if lead == place else lead_ids[i],
-                "split": declared or PLACES[rows.declared[lead] or rows.drawn[lead]],
+                "split": declared or PLACES[drawn[place]],
                 "notes": json.dumps(notes, sort_keys=True, ensure_ascii=False),
             }
             if printed([row[name] for name in COLUMNS]) != waiting["before"]:
