@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from genus.core import Batch, Roads, Space
 from genus.networks import bytewise
+from genus.networks.lora import LoraConfig
 from genus.networks.transformer import TransformerConfig
 from genus.objectives.autoregression import Autoregression
 
@@ -130,3 +131,16 @@ def test_a_network_learns_by_it(way: str) -> None:
     assert rounded[-1] < 0.6 * rounded[0]
     assert abs(rounded[-1] - plain[-1]) < 0.05 * plain[0]
     assert rounded != plain
+
+
+def test_under_an_adapter_what_stands_still_is_rounded_and_gets_no_gradient(way: str) -> None:
+    nets = nn.ModuleDict({"net": nn.Sequential(nn.Sequential(layer(64, 64), layer(64, 48)))})
+    bytewise.onto(nets)
+    LoraConfig(rank=4).onto(nets, torch.bfloat16)
+    x = drawn(100, 64).requires_grad_()
+    y = nets["net"](x)
+    y.float().square().sum().backward()
+    assert not torch.equal(y, layer(64, 48)(layer(64, 64)(x)))
+    assert x.grad is not None and float(x.grad.abs().sum()) > 0
+    learned = {name for name, weight in nets.named_parameters() if weight.grad is not None}
+    assert learned and all(name.endswith((".a", ".b")) for name in learned)
