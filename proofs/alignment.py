@@ -51,10 +51,9 @@ QUICK = (
 )
 #: Settings of each phase of SmolLM2, beside those of the recipes. A judge is read at the logit of the end mark, which a
 #: trained model says with certainty: to bring all of these near zero first (centre) would be most of what it learns.
-#: The log-probabilities of two answers lie tens of nats apart, by their lengths alone: a small beta lets DPO go so far.
 PHASES = {
     "sft": ("training.rate=3e-4", "training.warmup=0.1", "training.cooldown=0.9"),
-    "dpo": ("training.rate=5e-4", "objective.beta=0.02"),
+    "dpo": ("training.rate=3e-4",),
     "reward": ("training.rate=3e-4", "objective.centre=0.0"),
 }
 
@@ -256,7 +255,7 @@ def told(found: Sequence[dict[str, dict[str, Numbers]]]) -> list[Row]:
 def main() -> None:
     """See the module."""
     wanted = {
-        "--sft": (int, 100), "--dpo": (int, 100), "--judge": (int, 40), "--rank": (int, 16), "--texts": (int, 60),
+        "--sft": (int, 100), "--dpo": (int, 50), "--judge": (int, 40), "--rank": (int, 16), "--texts": (int, 60),
         "--held": (int, 1000), "--keep": (Path, None),
     }  # fmt: skip
     args = arguments(__doc__, wanted)
