@@ -129,7 +129,8 @@ def main() -> None:
     contestants = {
         "genus bf16": ours(torch.bfloat16, compiled=True),
         "genus bf16 uncompiled": ours(torch.bfloat16, compiled=False),
-        "genus, products of bytes": ours(torch.bfloat16, compiled=False, products="bytes"),
+        "genus, products of bytes": ours(torch.bfloat16, compiled=True, products="bytes"),
+        "genus, products of bytes, uncompiled": ours(torch.bfloat16, compiled=False, products="bytes"),
         "llama bf16 autocast": llama(autocast=True),
         "llama float32": llama(autocast=False),
     }

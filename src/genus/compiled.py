@@ -21,18 +21,24 @@ PLAIN = ("-O3", "-march=native", "-shared", "-fPIC", "-std=c++17")
 
 
 @cache
-def compiled(source: Path, *options: str, needs: Sequence[str] = ()) -> ctypes.CDLL | None:
-    """The functions of a file, or None. needs: flags of the processor, by the names of /proc/cpuinfo."""
+def compiled(
+    source: Path, *options: str, needs: Sequence[str] = (), unless: Sequence[str] = ()
+) -> ctypes.CDLL | None:
+    """The functions of a file, or None. needs: flags that the processor has, by the names of /proc/cpuinfo; unless: with
+    any of these there is something better.
+    """
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         lines = []
     flags = next((line for line in lines if line.startswith("flags")), "")
     compiler = shutil.which("g++") or shutil.which("clang++")
-    if compiler is None or not set(needs) <= set(flags.split()) or os.environ.get("GENUS_KERNELS") == "no":
+    has = set(flags.split())
+    if compiler is None or not set(needs) <= has or has & set(unless) or os.environ.get("GENUS_KERNELS") == "no":
         return None
     told = "\n".join([flags or platform.processor() or platform.machine(), compiler, *options])
-    name = hashlib.sha256(source.read_bytes() + told.encode()).hexdigest()[:16]
+    parts = [source, *sorted(source.parent.glob("*.hpp"))]
+    name = hashlib.sha256(b"".join(part.read_bytes() for part in parts) + told.encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genus"
     library = folder / f"{source.stem}-{name}.so"
     try:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from genus.networks import selfattention
 from genus.networks.attention import Memory, Table, attend, normal, relu2, turn
 
 Mods = tuple[Tensor, ...] | None  # shift, scale, gate of both halves, each [B, 1, width]
@@ -91,10 +92,15 @@ class Block(nn.Module):
         parted: Tensor | None = None,
     ) -> tuple[Tensor, Told | None]:
         """x [B, N, width] and what it was told, both as the next layer reads them. parted: see `attend`."""
-        q, k, v = self.asked(x, table, mods)
+        qkv = self.projected(x, mods)
+        alone = memory is None and parted is None and (told is None or self.told is not None)
+        if alone and selfattention.serves(qkv, table):
+            y = selfattention.attended(qkv, table, self.heads, self.causal).flatten(2)
+            return self.answered(x, y, mods, told), told
+        q, k, v = self.asked(qkv, table)
         if self.told is None and told is not None:  # one sequence, the tokens first
             weights = self.other or self
-            first = weights.asked(told.x, told.table, told.mods[layer])
+            first = weights.asked(weights.projected(told.x, told.mods[layer]), told.table)
             q, k, v = (torch.cat(pair, 1) for pair in zip(first, (q, k, v), strict=True))
         seen: int | Tensor = 0
         heard = None
@@ -111,10 +117,14 @@ class Block(nn.Module):
                 told = replace(told, x=weights.answered(told.x, before, told.mods[layer], None))
         return self.answered(x, y, mods, told), told
 
-    def asked(self, x: Tensor, table: Table, mods: Mods) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values, [B, N, heads, head]."""
+    def projected(self, x: Tensor, mods: Mods) -> Tensor:
+        """Queries, keys and values, one behind another: [B, N, heads + 2 kv heads, head]."""
+        qkv: Tensor = self.qkv(modulated(x, mods, 0))
+        return qkv.view(*x.shape[:2], self.heads + 2 * self.kv_heads, self.head)
+
+    def asked(self, qkv: Tensor, table: Table) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values, [B, N, heads, head], those that are compared normalised and rotated."""
         both = self.heads + self.kv_heads
-        qkv = self.qkv(modulated(x, mods, 0)).view(*x.shape[:2], both + self.kv_heads, self.head)
         qk, v = turn(qkv[:, :, :both], table), qkv[:, :, both:]
         return qk[:, :, : self.heads], qk[:, :, self.heads :], v
 

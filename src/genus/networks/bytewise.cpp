@@ -1,75 +1,244 @@
-// Numbers of 16 bits as bytes with scales, and sums of products of bytes as numbers again: what stands around an integer
-// product of matrices while a network learns. AVX-512. C interface alone; `bytewise.py` compiles, loads and describes it.
-#include <immintrin.h>
+// Products of bytes while a network learns: numbers of 16 bits are rounded, multiplied as integers (VNNI) and given back
+// as numbers of 16 bits, all in one pass. C interface alone; `bytewise.py` compiles, loads and describes it.
+//
+// In a product a b the left bytes are stored plus 128, as the instruction wants one side without a sign; what that adds
+// is 128 times a column's sum of b, taken off at the end. Sixteen columns of b make a panel, in it four numbers that are
+// multiplied after another lie together; so does each row of a.
+#include "near.hpp"
 
-#include <cstdint>
+#include <algorithm>
 
 namespace {
 
-inline __m512 number(const uint16_t* x) {
-    __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x)));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+constexpr int ROWS = 8, PANELS = 3;   // of a tile: its sums stay in registers
+constexpr int64_t NEAR = 64;          // rows that are rounded together, and stay near the processor
+constexpr int64_t GROUP = 128;        // rows of an outer product that go through it together
+constexpr int64_t AHEAD = 16;          // rows that are fetched before they are needed
+constexpr float TINY = 1e-30f, MOST = 127.f;
+
+inline __m512i rounded(const bf16* x, __m512 by) { return _mm512_cvtps_epi32(_mm512_mul_ps(number(x), by)); }
+
+// The largest of the numbers whose bits, but for the sign, were compared as integers: the same order.
+inline float largest(__m512i bits) {
+    const __m512i both = _mm512_max_epu32(_mm512_and_si512(bits, _mm512_set1_epi32(0xffff)), _mm512_srli_epi32(bits, 16));
+    return std::max(TINY, _mm512_reduce_max_ps(_mm512_castsi512_ps(_mm512_slli_epi32(both, 16))));
 }
 
-inline void put(int8_t* q, __m512 v) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(q), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)));
+inline __m512i size(__m512i bits) { return _mm512_and_si512(bits, _mm512_set1_epi16(0x7fff)); }
+
+// One row of k numbers as bytes plus `shift`; returns its scale.
+inline float row(const bf16* x, int64_t k, uint8_t* q, int shift) {
+    __m512i most = _mm512_setzero_si512();
+    for (int64_t j = 0; j + 16 < k; j += 32) most = _mm512_max_epu16(most, size(_mm512_loadu_si512(x + j)));
+    if (k % 32) most = _mm512_max_epu16(most, size(_mm512_maskz_loadu_epi16(0xffff, x + k - 16)));
+    const float a = largest(most);
+    const __m512 by = _mm512_set1_ps(MOST / a);
+    const __m512i more = _mm512_set1_epi32(shift);
+    for (int64_t j = 0; j < k; j += 16) {
+        const __m128i bytes = _mm512_cvtepi32_epi8(_mm512_add_epi32(rounded(x + j, by), more));
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(q + j), bytes);
+    }
+    return a / MOST;
 }
 
-const float TINY = 1e-30f, MOST = 127.f;
+// Thirty-two columns, or the last sixteen, of m rows `wide` numbers apart, as panels of bytes: [m / 4, 16, 4] each, `deep`
+// rows of room, stored plus 128 if `left`. Their scales s, and unless null 128 times their sums.
+template <bool LEFT>
+inline void panels(const bf16* x, int64_t m, int64_t wide, bool both, int64_t deep, int8_t* q, float* s,
+                   int32_t* sums) {
+    const __mmask32 there = both ? 0xffffffff : 0xffff;
+    __m512i bits = _mm512_setzero_si512();
+    for (int64_t i = 0; i < m; ++i) {
+        __builtin_prefetch(x + (i + AHEAD) * wide);  // reads nothing
+        bits = _mm512_max_epu16(bits, size(_mm512_maskz_loadu_epi16(there, x + i * wide)));
+    }
+    __m512 by[2];
+    for (int h = 0; h < 2; ++h) {
+        const __m512i half = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(bits, h));
+        const __m512 most = _mm512_max_ps(_mm512_castsi512_ps(_mm512_slli_epi32(half, 16)), _mm512_set1_ps(TINY));
+        by[h] = _mm512_div_ps(_mm512_set1_ps(MOST), most);
+        if (h == 0 || both) _mm512_storeu_ps(s + 16 * h, _mm512_div_ps(most, _mm512_set1_ps(MOST)));
+    }
+    __m512i sum[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+    for (int64_t i = 0; i < m; i += 4)
+        for (int h = 0; h < 1 + both; ++h) {
+            __m512i four = _mm512_setzero_si512();
+#pragma GCC unroll 4
+            for (int r = 0; r < 4; ++r) {
+                const __m512i row = i + r < m ? rounded(x + (i + r) * wide + 16 * h, by[h]) : _mm512_setzero_si512();
+                const __m512i v = _mm512_slli_epi32(row, 8 * r);
+                // v where this byte and the later ones are, what was there before it elsewhere
+                four = _mm512_ternarylogic_epi32(four, v, _mm512_set1_epi32(0xffffffffu << 8 * r), 0xd8);
+            }
+            sum[h] = _mm512_dpbusd_epi32(sum[h], _mm512_set1_epi8(1), four);
+            if (LEFT) four = _mm512_xor_si512(four, _mm512_set1_epi8(-128));
+            _mm512_storeu_si512(q + h * 16 * deep + i * 16, four);
+        }
+    if (!LEFT)
+        for (int h = 0; h < 1 + both; ++h) _mm512_storeu_si512(sums + 16 * h, _mm512_slli_epi32(sum[h], 7));
+}
+
+// sums [ROWS, V] registers of `steps` fours: rows of a `apart` bytes from each other and their fours `next` bytes; b: V
+// panels `wide` bytes from each other.
+template <int V>
+inline void tile(const uint8_t* a, int64_t apart, int64_t next, const int8_t* b, int64_t wide, int64_t steps,
+                 __m512i (&sums)[ROWS][V]) {
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 3
+        for (int v = 0; v < V; ++v) sums[r][v] = _mm512_setzero_si512();
+    for (int64_t i = 0; i < steps; ++i) {
+        __m512i right[V];
+#pragma GCC unroll 3
+        for (int v = 0; v < V; ++v) right[v] = _mm512_loadu_si512(b + v * wide + i * 64);
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; ++r) {
+            const __m512i left = _mm512_set1_epi32(*reinterpret_cast<const int32_t*>(a + r * apart + i * next));
+#pragma GCC unroll 3
+            for (int v = 0; v < V; ++v) sums[r][v] = _mm512_dpbusd_epi32(sums[r][v], left, right[v]);
+        }
+    }
+}
+
+// The same in memory, [ROWS, 16 V]. Not inlined: where it knows the strides the compiler spills the sums.
+template <int V>
+__attribute__((noinline)) void tiled(const uint8_t* a, int64_t apart, int64_t next, const int8_t* b, int64_t wide,
+                                     int64_t steps, int32_t* to) {
+    __m512i sums[ROWS][V];
+    tile<V>(a, apart, next, b, wide, steps, sums);
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; ++r)
+#pragma GCC unroll 3
+        for (int v = 0; v < V; ++v) _mm512_storeu_si512(to + (r * V + v) * 16, sums[r][v]);
+}
+
+// A register of sums as numbers, but for the scale of its row.
+inline __m512 scaled(__m512i sums, const int32_t* over, const float* s) {
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sums, _mm512_loadu_si512(over))), _mm512_loadu_ps(s));
+}
+
+template <int V>
+inline void numbers(const uint8_t* a, int64_t apart, const float* own, const int8_t* b, int64_t k, const float* s,
+                    const int32_t* over, bf16* y, int64_t n, int64_t rows) {
+    __m512i sums[ROWS][V];
+    tile<V>(a, apart, 4, b, k * 16, k / 4, sums);
+#pragma GCC unroll 8
+    for (int r = 0; r < ROWS; ++r) {
+        if (r >= rows) continue;
+#pragma GCC unroll 3
+        for (int v = 0; v < V; ++v)
+            put(y + r * n + 16 * v, _mm512_mul_ps(scaled(sums[r][v], over + 16 * v, s + 16 * v), _mm512_set1_ps(own[r])));
+    }
+}
+
+// y [ROWS, 16 V] float32, rows 16 PANELS apart, += the sums of a block times the scales of its rows and columns.
+template <int V>
+inline void added(const uint8_t* a, const float* own, const int8_t* b, int64_t steps, int64_t wide, const float* s,
+                  const int32_t* over, float* y) {
+    int32_t sums[ROWS * V * 16];
+    tiled<V>(a, 4, 64, b, wide, steps, sums);
+    for (int r = 0; r < ROWS; ++r)
+        for (int v = 0; v < V; ++v) {
+            float* to = y + r * 16 * PANELS + 16 * v;
+            const __m512 more = scaled(_mm512_loadu_si512(sums + (r * V + v) * 16), over + 16 * v, s + 16 * v);
+            _mm512_storeu_ps(to, _mm512_fmadd_ps(more, _mm512_set1_ps(own[r]), _mm512_loadu_ps(to)));
+        }
+}
 
 }  // namespace
 
 extern "C" {
 
-// x [m, k] bfloat16 -> q [m, k], a scale a row: s [m].
-void genus_rows(const uint16_t* x, int64_t m, int64_t k, int8_t* q, float* s, int threads) {
+// w [n, k] bfloat16 for x w^T: panels q [n / 16, k / 4, 16, 4], a scale a row s [n], 128 times the row's sum.
+void genus_turned(const bf16* w, int64_t n, int64_t k, int8_t* q, float* s, int32_t* sums, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (int64_t i = 0; i < m; ++i) {
-        __m512 most = _mm512_set1_ps(TINY);
-        for (int64_t j = 0; j < k; j += 16) most = _mm512_max_ps(most, _mm512_abs_ps(number(x + i * k + j)));
-        float a = _mm512_reduce_max_ps(most);
-        s[i] = a / MOST;
-        __m512 by = _mm512_set1_ps(MOST / a);
-        for (int64_t j = 0; j < k; j += 16) put(q + i * k + j, _mm512_mul_ps(number(x + i * k + j), by));
-    }
-}
-
-// x [m, k] bfloat16 -> q [m, k], a scale a column: s [k].
-void genus_columns(const uint16_t* x, int64_t m, int64_t k, int8_t* q, float* s, int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (int64_t j = 0; j < k; j += 16) {
-        __m512 most = _mm512_set1_ps(TINY);
-        for (int64_t i = 0; i < m; ++i) most = _mm512_max_ps(most, _mm512_abs_ps(number(x + i * k + j)));
-        _mm512_storeu_ps(s + j, _mm512_mul_ps(most, _mm512_set1_ps(1 / MOST)));
-        __m512 by = _mm512_div_ps(_mm512_set1_ps(MOST), most);
-        for (int64_t i = 0; i < m; ++i) put(q + i * k + j, _mm512_mul_ps(number(x + i * k + j), by));
-    }
-}
-
-// y [m, n] bfloat16 = a [m, n] times the scale of its row and of its column.
-void genus_numbers(const int32_t* a, int64_t m, int64_t n, const float* rows, const float* columns, uint16_t* y,
-                   int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (int64_t i = 0; i < m; ++i) {
-        __m512 s = _mm512_set1_ps(rows[i]);
-        for (int64_t j = 0; j < n; j += 16) {
-            __m512 v = _mm512_cvtepi32_ps(_mm512_loadu_si512(a + i * n + j));
-            v = _mm512_mul_ps(_mm512_mul_ps(v, _mm512_loadu_ps(columns + j)), s);
-            _mm256_storeu_si256(reinterpret_cast<__m256i*>(y + i * n + j), (__m256i)_mm512_cvtneps_pbh(v));
+    for (int64_t p = 0; p < n / 16; ++p) {
+        static thread_local Room kept;
+        uint8_t* bytes = kept.of<uint8_t>(k);
+        for (int64_t i = 0; i < 16; ++i) {
+            s[p * 16 + i] = row(w + (p * 16 + i) * k, k, bytes, 0);
+            const int32_t* fours = reinterpret_cast<const int32_t*>(bytes);
+            int32_t* to = reinterpret_cast<int32_t*>(q + p * 16 * k) + i;
+            int32_t sum = 0;
+            for (int64_t j = 0; j < k / 4; ++j) to[j * 16] = fours[j];
+            for (int64_t j = 0; j < k; ++j) sum += static_cast<int8_t>(bytes[j]);
+            sums[p * 16 + i] = sum * 128;
         }
     }
 }
 
-// y [m, n] float32 += a [m, n] times the scale of its row and of its column.
-void genus_added(const int32_t* a, int64_t m, int64_t n, const float* rows, const float* columns, float* y,
+// x [m, k] bfloat16 for a product over its rows: panels q [k / 16, m / 4, 16, 4], a scale a column s [k], 128 times the
+// column's sum. m is a multiple of four.
+void genus_straight(const bf16* x, int64_t m, int64_t k, int8_t* q, float* s, int32_t* sums, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (int64_t p = 0; p < k; p += 32) panels<false>(x + p, m, k, p + 32 <= k, m, q + p * m, s + p, sums + p);
+}
+
+// x [m, k] bfloat16, rounded row by row, by panels of n columns: y [m, n] bfloat16.
+void genus_product(const bf16* x, int64_t m, int64_t k, const int8_t* q, const float* s, const int32_t* sums,
+                   int64_t n, bf16* y, int threads) {
+    const int64_t apart = k + 64;  // not a power of two
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+        static thread_local Room kept;
+        uint8_t* bytes = kept.of<uint8_t>(NEAR * apart);
+        float own[NEAR];
+#pragma omp for schedule(static)
+        for (int64_t start = 0; start < m; start += NEAR) {
+            const int64_t rows = std::min(NEAR, m - start);
+            for (int64_t i = 0; i < rows; ++i) own[i] = row(x + (start + i) * k, k, &bytes[i * apart], 128);
+            for (int64_t p = 0; p < n / 16; p += PANELS) {
+                const int64_t few = std::min<int64_t>(PANELS, n / 16 - p);
+                for (int64_t i = 0; i < rows; i += ROWS) {
+                    const auto go = few == 3 ? numbers<3> : few == 2 ? numbers<2> : numbers<1>;
+                    go(&bytes[i * apart], apart, own + i, q + p * 16 * k, k, s + p * 16, sums + p * 16,
+                       y + (start + i) * n + p * 16, n, std::min<int64_t>(ROWS, rows - i));
+                }
+            }
+        }
+    }
+}
+
+// g [m, n]^T x [m, k], both bfloat16 and rounded in blocks of rows, column by column: y [n, k] bfloat16.
+void genus_outer(const bf16* g, const bf16* x, int64_t m, int64_t n, int64_t k, int64_t block, bf16* y,
                  int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (int64_t i = 0; i < m; ++i) {
-        __m512 s = _mm512_set1_ps(rows[i]);
-        for (int64_t j = 0; j < n; j += 16) {
-            __m512 v = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_loadu_si512(a + i * n + j)), _mm512_loadu_ps(columns + j));
-            _mm512_storeu_ps(y + i * n + j, _mm512_fmadd_ps(v, s, _mm512_loadu_ps(y + i * n + j)));
-        }
+    const int64_t blocks = (m + block - 1) / block, deep = (block + 3) / 4 * 4;
+    static thread_local Room one, two, three, four, five;
+    int8_t *left = one.of<int8_t>(blocks * n * deep), *right = two.of<int8_t>(blocks * k * deep);
+    float *mine = three.of<float>(blocks * n), *theirs = four.of<float>(blocks * k);
+    int32_t* over = five.of<int32_t>(blocks * k);
+    const int64_t bands = (n + GROUP - 1) / GROUP, strips = (k / 16 + PANELS - 1) / PANELS;
+#pragma omp parallel num_threads(threads) if (threads > 1)
+    {
+#pragma omp for collapse(2) schedule(static) nowait
+        for (int64_t b = 0; b < blocks; ++b)
+            for (int64_t p = 0; p < n; p += 32)
+                panels<true>(g + b * block * n + p, std::min(block, m - b * block), n, p + 32 <= n, deep,
+                             &left[(b * n + p) * deep], &mine[b * n + p], nullptr);
+#pragma omp for collapse(2) schedule(static)
+        for (int64_t b = 0; b < blocks; ++b)
+            for (int64_t p = 0; p < k; p += 32)
+                panels<false>(x + b * block * k + p, std::min(block, m - b * block), k, p + 32 <= k, deep,
+                              &right[(b * k + p) * deep], &theirs[b * k + p], &over[b * k + p]);
+        static thread_local Room kept;
+        float* sums = kept.of<float>(GROUP * 16 * PANELS);
+#pragma omp for collapse(2) schedule(static)
+        for (int64_t band = 0; band < bands; ++band)
+            for (int64_t strip = 0; strip < strips; ++strip) {
+                const int64_t from = band * GROUP, rows = std::min(GROUP, n - from), p = strip * PANELS;
+                const int64_t few = std::min<int64_t>(PANELS, k / 16 - p);
+                const auto go = few == 3 ? added<3> : few == 2 ? added<2> : added<1>;
+                std::fill(sums, sums + GROUP * 16 * PANELS, 0.f);
+                for (int64_t b = 0; b < blocks; ++b) {
+                    const int64_t steps = (std::min(block, m - b * block) + 3) / 4, at = b * k + p * 16;
+                    for (int64_t i = 0; i < rows; i += ROWS)
+                        go(reinterpret_cast<const uint8_t*>(&left[(b * n + (from + i) / 16 * 16) * deep + (from + i) % 16 * 4]), &mine[b * n + from + i],
+                           &right[at * deep], steps, 16 * deep, &theirs[at], &over[at], &sums[i * 16 * PANELS]);
+                }
+                for (int64_t i = 0; i < rows; ++i)
+                    for (int64_t v = 0; v < few; ++v)
+                        put(y + (from + i) * k + (p + v) * 16, _mm512_loadu_ps(&sums[(i * PANELS + v) * 16]));
+            }
     }
 }
 }

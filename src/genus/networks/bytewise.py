@@ -7,7 +7,9 @@
 Wortsman et al. 2023 (arXiv 2304.13013) keep the third at 16 bits, as one scale serves too many rows; scales of blocks
 (Xi et al. 2024, arXiv 2403.12422) are what lets it be rounded too. Everything else stays as it is: weights, norms,
 attention, what is kept for the way back, and any pass that does not learn. Rounding is to the nearest, sums are of
-integers, so a row comes out the same in any company. Where no kernel can be had torch rounds: the same, no faster.
+integers, so a row comes out the same in any company. The kernel rounds, multiplies and scales in one pass; where it is
+not to be had torch does the same in several, with integer products of its own. Both are operators that a compiler of
+graphs takes as they are.
 """
 
 from __future__ import annotations
@@ -24,17 +26,18 @@ from torch import Tensor, nn
 from genus.compiled import address as at
 from genus.compiled import compiled
 
-#: Rows: of a block of dW, and of sums of integers at a time, which should stay near the processor.
-BLOCK, NEAR = 512, 256
-#: Sides of a matrix are multiples of this; rows fewer than `FEW` are not worth the rounding.
-STEP, FEW = 16, 64
+BLOCK = 512  # rows of x and dy whose columns have one scale
+#: Sides of a matrix are multiples of STEP, and so short that sums of bytes stay integers of 32 bits; rows fewer than FEW
+#: are not worth the rounding.
+STEP, LONG, FEW = 16, 1 << 16, 64
 NEEDED = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16", "avx512_vnni")
+TILES = ("amx_int8",)  # where the processor has these, torch's own integer products are the quicker ones
 
 
 @cache
 def kernel() -> Any:
     """The compiled functions, or None."""
-    return compiled(Path(__file__).with_suffix(".cpp"), "-fopenmp", needs=NEEDED)
+    return compiled(Path(__file__).with_suffix(".cpp"), "-fopenmp", needs=NEEDED, unless=TILES)
 
 
 @final
@@ -46,7 +49,7 @@ class Bytewise(nn.Linear):
         few = input.numel() < FEW * self.in_features
         if not (self.training and torch.is_grad_enabled()) or input.dtype is not torch.bfloat16 or few:
             return F.linear(input, self.weight, self.bias)
-        y: Tensor = multiplied(input, self.weight)
+        y: Tensor = product(input.reshape(-1, input.shape[-1]), self.weight, True).view(*input.shape[:-1], -1)
         return y if self.bias is None else y + self.bias
 
 
@@ -54,86 +57,73 @@ def onto(nets: nn.Module) -> int:
     """Makes linear layers bytewise, where their sizes allow it; says how many. Names and weights stay."""
     found = 0
     for module in nets.modules():
-        if type(module) is nn.Linear and not (module.in_features % STEP or module.out_features % STEP):
+        if type(module) is nn.Linear and all(n % STEP == 0 and n < LONG for n in module.weight.shape):
             module.__class__ = Bytewise
             found += 1
     return found
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
-def multiplied(x: Tensor, weight: Tensor) -> Tensor:
-    """x [..., K] bfloat16 and weight [N, K] -> [..., N], with gradients for both."""
-    return _Product.apply(x, weight)  # type: ignore[no-any-return, no-untyped-call]
-
-
-class _Product(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        flat = x.reshape(-1, x.shape[-1]).contiguous()
-        ctx.save_for_backward(flat, weight)
-        q, scales = rows(weight.detach().contiguous())
-        return product(flat, q.t(), scales).view(*x.shape[:-1], len(weight))
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
-        back = grads[0].reshape(-1, grads[0].shape[-1]).contiguous()
-        dx = dw = None
-        if ctx.needs_input_grad[0]:
-            dx = product(back, *columns(weight.detach().contiguous())).view(*grads[0].shape[:-1], weight.shape[1])
-        if ctx.needs_input_grad[1]:
-            dw = outer(back, x)
-        return dx, dw
-
-
-def product(x: Tensor, q: Tensor, scales: Tensor) -> Tensor:
-    """x [M, K] bfloat16 by bytes q [K, N] with scales [N]: bfloat16 [M, N]."""
-    mine, own = rows(x)
-    n, found = q.shape[1], kernel()
+@torch.library.custom_op("genus::product_of_bytes", mutates_args=(), schema="(Tensor x, Tensor w, bool turned) -> Tensor")
+def product(x: Tensor, w: Tensor, turned: bool) -> Tensor:
+    """x [M, K] by w [K, N], or turned by the transpose of w [N, K]: [M, N], all bfloat16. Turned, it has gradients."""
+    x, w, found = x.contiguous(), w.contiguous(), kernel()
+    n = w.shape[0 if turned else 1]
+    if found is None:
+        (left, own), (right, scales) = rounded(x, 1), rounded(w, 1 if turned else 0)
+        sums = torch._int_mm(left, right.t() if turned else right)
+        return (sums.float() * scales * own[:, None]).bfloat16()
+    q, scales, sums = x.new_empty(w.shape, dtype=torch.int8), torch.empty(n), torch.empty(n, dtype=torch.int32)
+    threads = torch.get_num_threads()
+    (found.genus_turned if turned else found.genus_straight)(at(w), *_sizes(w), at(q), at(scales), at(sums), threads)
     y = x.new_empty(len(x), n)
-    for start in range(0, len(x), NEAR):
-        sums = torch._int_mm(mine[start : start + NEAR], q)
-        s, to = own[start : start + NEAR], y[start : start + NEAR]
-        if found is None:
-            to.copy_(sums.float() * scales * s[:, None])
-        else:
-            found.genus_numbers(at(sums), *_sizes(sums), at(s), at(scales), at(to), torch.get_num_threads())
+    found.genus_product(at(x), *_sizes(x), at(q), at(scales), at(sums), ctypes.c_int64(n), at(y), threads)
     return y
 
 
+@torch.library.custom_op("genus::outer_product_of_bytes", mutates_args=(), schema="(Tensor g, Tensor x) -> Tensor")
 def outer(g: Tensor, x: Tensor) -> Tensor:
     """g [M, N]^T x [M, K], both bfloat16: bfloat16 [N, K]."""
-    y = torch.zeros(g.shape[1], x.shape[1])
-    found = kernel()
-    for start in range(0, len(x), BLOCK):
-        (left, s), (right, r) = columns(g[start : start + BLOCK]), columns(x[start : start + BLOCK])
-        sums = torch._int_mm(left.t(), right)
-        if found is None:
-            y += sums.float() * r * s[:, None]
-        else:
-            found.genus_added(at(sums), *_sizes(sums), at(s), at(r), at(y), torch.get_num_threads())
-    return y.bfloat16()
-
-
-def rows(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x [m, k] bfloat16, contiguous, as bytes [m, k] with a scale a row [m]."""
-    return _rounded(x, 1)
-
-
-def columns(x: Tensor) -> tuple[Tensor, Tensor]:
-    """x [m, k] bfloat16, contiguous, as bytes [m, k] with a scale a column [k]."""
-    return _rounded(x, 0)
-
-
-def _rounded(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    found = kernel()
+    g, x, found = g.contiguous(), x.contiguous(), kernel()
     if found is None:
-        most = x.float().abs().amax(axis).clamp(min=1e-30)
-        return (x.float() * (127 / most).unsqueeze(axis)).round().to(torch.int8), most / 127
-    q, scales = torch.empty(x.shape, dtype=torch.int8), torch.empty(x.shape[1 - axis])
-    way = found.genus_rows if axis else found.genus_columns
-    way(at(x), *_sizes(x), at(q), at(scales), torch.get_num_threads())
-    return q, scales
+        y = torch.zeros(g.shape[1], x.shape[1])
+        for start in range(0, len(x), BLOCK):
+            (left, s), (right, r) = rounded(g[start : start + BLOCK], 0), rounded(x[start : start + BLOCK], 0)
+            y += torch._int_mm(left.t(), right).float() * r * s[:, None]
+        return y.bfloat16()
+    y = x.new_empty(g.shape[1], x.shape[1])
+    sizes = *_sizes(g), ctypes.c_int64(x.shape[1]), ctypes.c_int64(BLOCK)
+    found.genus_outer(at(g), at(x), *sizes, at(y), torch.get_num_threads())
+    return y
+
+
+@product.register_fake  # type: ignore[untyped-decorator]
+def _(x: Tensor, w: Tensor, turned: bool) -> Tensor:
+    return x.new_empty(x.shape[0], w.shape[0 if turned else 1])
+
+
+@outer.register_fake  # type: ignore[untyped-decorator]
+def _(g: Tensor, x: Tensor) -> Tensor:
+    return x.new_empty(g.shape[1], x.shape[1])
+
+
+def _kept(ctx: Any, inputs: tuple[Tensor, Tensor, bool], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:2])
+
+
+def _back(ctx: Any, g: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+    x, w = ctx.saved_tensors
+    dx = product(g, w, False) if ctx.needs_input_grad[0] else None
+    return dx, outer(g, x) if ctx.needs_input_grad[1] else None, None
+
+
+product.register_autograd(_back, setup_context=_kept)
+
+
+def rounded(x: Tensor, axis: int) -> tuple[Tensor, Tensor]:
+    """x [m, k] bfloat16 as bytes [m, k], with a scale a row [m] (axis 1) or a column [k] (axis 0)."""
+    most = x.float().abs().amax(axis).clamp(min=1e-30)
+    by = torch.full((), 127.0) / most  # 127 / most would be 127 times a rounded 1 / most
+    return (x.float() * by.unsqueeze(axis)).round().to(torch.int8), most / 127
 
 
 def _sizes(x: Tensor) -> tuple[ctypes.c_int64, ctypes.c_int64]:

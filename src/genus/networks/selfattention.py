@@ -1,0 +1,112 @@
+"""Self-attention in one pass each way: normalised, rotated, asked, answered, a head of a text at a time in the caches.
+
+What `attention.turn` and `attention.attend` give together, for bfloat16 on a processor with the instructions for it.
+Scores and probabilities are never all there: they are found again on the way back from a number a row, the logarithm of
+its sum of powers (Dao et al. 2022, arXiv 2205.14135). A causal query does not look past its sixteen keys. Sums are in
+float32 and rounded once, so it is nearer to float32 than the operators one after another.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from genus.compiled import address as at
+from genus.compiled import compiled
+from genus.networks.attention import Table
+
+STEP = 32  # channels of a head: a multiple of this
+NEEDED = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16")
+TILES = ("amx_bf16",)  # where the processor has these, torch's own products are the quicker ones
+
+
+@cache
+def kernel() -> Any:
+    """The compiled functions, or None."""
+    return compiled(Path(__file__).with_suffix(".cpp"), "-fopenmp", needs=NEEDED, unless=TILES)
+
+
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+def ready() -> bool:
+    """Whether there is a kernel, as a compiler of graphs may ask it."""
+    return kernel() is not None
+
+
+def serves(qkv: Tensor, table: Table) -> bool:
+    """Whether `attended` can do it: bfloat16 on such a processor, and one table for all texts."""
+    fits = qkv.dtype is torch.bfloat16 and qkv.device.type == "cpu" and qkv.shape[-1] % STEP == 0
+    return fits and table[0].dim() == 3 and table[0].dtype is torch.bfloat16 and ready()
+
+
+def attended(qkv: Tensor, table: Table, heads: int, causal: bool) -> Tensor:
+    """qkv [B, N, heads + 2 kv heads, D], the queries first and the values last -> [B, N, heads, D]. See `serves`."""
+    cos, sin = (part.reshape(-1, qkv.shape[-1]) for part in table)
+    y: Tensor = _forth(qkv, cos, sin, heads, causal)[0]
+    return y
+
+
+@torch.library.custom_op(
+    "genus::attend",
+    mutates_args=(),
+    schema="(Tensor qkv, Tensor cos, Tensor sin, int heads, bool causal) -> (Tensor, Tensor)",
+)
+def _forth(qkv: Tensor, cos: Tensor, sin: Tensor, heads: int, causal: bool) -> tuple[Tensor, Tensor]:
+    qkv, cos, sin = qkv.contiguous(), cos.contiguous(), sin.contiguous()
+    y, sums = _found(qkv, heads)
+    kernel().genus_attend(
+        at(qkv), at(cos), at(sin), *_sizes(qkv, heads), int(causal), at(y), at(sums), torch.get_num_threads()
+    )
+    return y, sums
+
+
+@torch.library.custom_op(
+    "genus::attend_back",
+    mutates_args=(),
+    schema="(Tensor dy, Tensor qkv, Tensor sums, Tensor cos, Tensor sin, bool causal) -> Tensor",
+)
+def _back(dy: Tensor, qkv: Tensor, sums: Tensor, cos: Tensor, sin: Tensor, causal: bool) -> Tensor:
+    dy, qkv, cos, sin = dy.contiguous(), qkv.contiguous(), cos.contiguous(), sin.contiguous()
+    dqkv, sizes = torch.empty_like(qkv), _sizes(qkv, dy.shape[2])
+    kernel().genus_attend_back(
+        at(dy), at(qkv), at(sums), at(cos), at(sin), *sizes, int(causal), at(dqkv), torch.get_num_threads()
+    )
+    return dqkv
+
+
+@_forth.register_fake  # type: ignore[untyped-decorator]
+def _(qkv: Tensor, cos: Tensor, sin: Tensor, heads: int, causal: bool) -> tuple[Tensor, Tensor]:
+    return _found(qkv, heads)
+
+
+@_back.register_fake  # type: ignore[untyped-decorator]
+def _(dy: Tensor, qkv: Tensor, sums: Tensor, cos: Tensor, sin: Tensor, causal: bool) -> Tensor:
+    return qkv.new_empty(qkv.shape)
+
+
+def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, int, bool], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs[:3], output[1])
+    ctx.mark_non_differentiable(output[1])
+    ctx.causal = inputs[4]
+
+
+def _gradient(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor, None, None, None, None]:
+    qkv, cos, sin, sums = ctx.saved_tensors
+    return _back(dy, qkv, sums, cos, sin, ctx.causal), None, None, None, None
+
+
+_forth.register_autograd(_gradient, setup_context=_keep)
+
+
+def _found(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor]:
+    b, n, _, d = qkv.shape
+    return qkv.new_empty(b, n, heads, d), qkv.new_empty((b, heads, n), dtype=torch.float32)
+
+
+def _sizes(qkv: Tensor, heads: int) -> tuple[ctypes.c_int64, ...]:
+    b, n, rows, d = qkv.shape
+    return tuple(map(ctypes.c_int64, (b, n, heads, (rows - heads) // 2, d)))
