@@ -21,11 +21,9 @@ PLAIN = ("-O3", "-march=native", "-shared", "-fPIC", "-std=c++17")
 
 
 @cache
-def compiled(
-    source: Path, *options: str, needs: Sequence[str] = (), unless: Sequence[str] = ()
-) -> ctypes.CDLL | None:
-    """The functions of a file, or None. needs: flags that the processor has, by the names of /proc/cpuinfo; unless: with
-    any of these there is something better.
+def compiled(source: Path, *options: str, needs: Sequence[str] = (), unless: Sequence[str] = ()) -> ctypes.CDLL | None:
+    """The functions of a file, or None. needs: flags that the processor has, by the names of /proc/cpuinfo; unless:
+    with any of these there is something better.
     """
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -37,7 +35,8 @@ def compiled(
     if compiler is None or not set(needs) <= has or has & set(unless) or os.environ.get("GENUS_KERNELS") == "no":
         return None
     told = "\n".join([flags or platform.processor() or platform.machine(), compiler, *options])
-    parts = [source, *sorted(source.parent.glob("*.hpp"))]
+    shared = Path(__file__).parent
+    parts = [source, *sorted(shared.glob("*.hpp"))]
     name = hashlib.sha256(b"".join(part.read_bytes() for part in parts) + told.encode()).hexdigest()[:16]
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "genus"
     library = folder / f"{source.stem}-{name}.so"
@@ -46,7 +45,7 @@ def compiled(
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryDirectory(dir=folder) as room:
                 made = Path(room) / library.name
-                command = [compiler, *PLAIN, str(source), "-o", str(made), *options]
+                command = [compiler, *PLAIN, f"-I{shared}", str(source), "-o", str(made), *options]
                 subprocess.run(command, check=True, capture_output=True)
                 os.replace(made, library)
         return ctypes.CDLL(str(library))

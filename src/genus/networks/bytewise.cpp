@@ -13,7 +13,8 @@ namespace {
 constexpr int ROWS = 8, PANELS = 3;   // of a tile: its sums stay in registers
 constexpr int64_t NEAR = 64;          // rows that are rounded together, and stay near the processor
 constexpr int64_t GROUP = 128;        // rows of an outer product that go through it together
-constexpr int64_t AHEAD = 16;          // rows that are fetched before they are needed
+constexpr int64_t BAND = 128;         // columns that are rounded together
+constexpr int64_t AHEAD = 8;           // rows that are fetched before they are needed
 constexpr float TINY = 1e-30f, MOST = 127.f;
 
 inline __m512i rounded(const bf16* x, __m512 by) { return _mm512_cvtps_epi32(_mm512_mul_ps(number(x), by)); }
@@ -41,52 +42,53 @@ inline float row(const bf16* x, int64_t k, uint8_t* q, int shift) {
     return a / MOST;
 }
 
-// Thirty-two columns, or the last sixteen, of m rows `wide` numbers apart, as panels of bytes: [m / 4, 16, 4] each, `deep`
-// rows of room, stored plus 128 if `left`. Their scales s, and unless null 128 times their sums.
+// Columns, BAND at most and a multiple of sixteen, of m rows `wide` numbers apart, as panels of bytes: [m / 4, 16, 4] each,
+// `deep` rows of room, stored plus 128 if LEFT. Their scales s, and unless LEFT 128 times their sums.
 template <bool LEFT>
-inline void panels(const bf16* x, int64_t m, int64_t wide, bool both, int64_t deep, int8_t* q, float* s,
+inline void panels(const bf16* x, int64_t m, int64_t wide, int64_t columns, int64_t deep, int8_t* q, float* s,
                    int32_t* sums) {
-    const __mmask32 there = both ? 0xffffffff : 0xffff;
-    __m512i bits = _mm512_setzero_si512();
-    for (int64_t i = 0; i < m; ++i) {
-        __builtin_prefetch(x + (i + AHEAD) * wide);  // reads nothing
-        bits = _mm512_max_epu16(bits, size(_mm512_maskz_loadu_epi16(there, x + i * wide)));
-    }
-    __m512 by[2];
-    for (int h = 0; h < 2; ++h) {
-        const __m512i half = _mm512_cvtepu16_epi32(_mm512_extracti64x4_epi64(bits, h));
-        const __m512 most = _mm512_max_ps(_mm512_castsi512_ps(_mm512_slli_epi32(half, 16)), _mm512_set1_ps(TINY));
-        by[h] = _mm512_div_ps(_mm512_set1_ps(MOST), most);
-        if (h == 0 || both) _mm512_storeu_ps(s + 16 * h, _mm512_div_ps(most, _mm512_set1_ps(MOST)));
-    }
-    __m512i sum[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
-    for (int64_t i = 0; i < m; i += 4)
-        for (int h = 0; h < 1 + both; ++h) {
+    bf16 most[BAND] = {};
+    for (int64_t i = 0; i < m; ++i)
+        for (int64_t j = 0; j < columns; j += 32) {
+            const bf16* at = x + i * wide + j;
+            const __mmask32 there = j + 32 <= columns ? 0xffffffff : 0xffff;
+            __builtin_prefetch(at + AHEAD * wide);  // reads nothing
+            const __m512i bits = _mm512_max_epu16(_mm512_loadu_si512(most + j), size(_mm512_maskz_loadu_epi16(there, at)));
+            _mm512_storeu_si512(most + j, bits);
+        }
+    for (int64_t j = 0; j < columns; j += 16) {
+        const __m512 high = _mm512_max_ps(number(most + j), _mm512_set1_ps(TINY));
+        const __m512 by = _mm512_div_ps(_mm512_set1_ps(MOST), high);
+        _mm512_storeu_ps(s + j, _mm512_div_ps(high, _mm512_set1_ps(MOST)));
+        __m512i sum = _mm512_setzero_si512();
+        for (int64_t i = 0; i < m; i += 4) {
             __m512i four = _mm512_setzero_si512();
 #pragma GCC unroll 4
             for (int r = 0; r < 4; ++r) {
-                const __m512i row = i + r < m ? rounded(x + (i + r) * wide + 16 * h, by[h]) : _mm512_setzero_si512();
-                const __m512i v = _mm512_slli_epi32(row, 8 * r);
-                // v where this byte and the later ones are, what was there before it elsewhere
-                four = _mm512_ternarylogic_epi32(four, v, _mm512_set1_epi32(0xffffffffu << 8 * r), 0xd8);
+                const __m512i row = i + r < m ? rounded(x + (i + r) * wide + j, by) : _mm512_setzero_si512();
+                // the row where its byte and the later ones are, what was there before elsewhere
+                four = _mm512_ternarylogic_epi32(four, _mm512_slli_epi32(row, 8 * r),
+                                                 _mm512_set1_epi32(0xffffffffu << 8 * r), 0xd8);
             }
-            sum[h] = _mm512_dpbusd_epi32(sum[h], _mm512_set1_epi8(1), four);
+            sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(1), four);
             if (LEFT) four = _mm512_xor_si512(four, _mm512_set1_epi8(-128));
-            _mm512_storeu_si512(q + h * 16 * deep + i * 16, four);
+            _mm512_storeu_si512(q + j * deep + i * 16, four);
         }
-    if (!LEFT)
-        for (int h = 0; h < 1 + both; ++h) _mm512_storeu_si512(sums + 16 * h, _mm512_slli_epi32(sum[h], 7));
+        if (!LEFT) _mm512_storeu_si512(sums + j, _mm512_slli_epi32(sum, 7));
+    }
 }
 
-// sums [ROWS, V] registers of `steps` fours: rows of a `apart` bytes from each other and their fours `next` bytes; b: V
-// panels `wide` bytes from each other.
+// sums [ROWS, V] registers of `steps` fours, less what is over: rows of a `apart` bytes from each other and their fours
+// `next` bytes; b: V panels `wide` bytes from each other.
 template <int V>
 inline void tile(const uint8_t* a, int64_t apart, int64_t next, const int8_t* b, int64_t wide, int64_t steps,
-                 __m512i (&sums)[ROWS][V]) {
-#pragma GCC unroll 8
-    for (int r = 0; r < ROWS; ++r)
+                 const int32_t* over, __m512i (&sums)[ROWS][V]) {
 #pragma GCC unroll 3
-        for (int v = 0; v < V; ++v) sums[r][v] = _mm512_setzero_si512();
+    for (int v = 0; v < V; ++v) {
+        const __m512i less = _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_loadu_si512(over + 16 * v));
+#pragma GCC unroll 8
+        for (int r = 0; r < ROWS; ++r) sums[r][v] = less;
+    }
     for (int64_t i = 0; i < steps; ++i) {
         __m512i right[V];
 #pragma GCC unroll 3
@@ -103,9 +105,9 @@ inline void tile(const uint8_t* a, int64_t apart, int64_t next, const int8_t* b,
 // The same in memory, [ROWS, 16 V]. Not inlined: where it knows the strides the compiler spills the sums.
 template <int V>
 __attribute__((noinline)) void tiled(const uint8_t* a, int64_t apart, int64_t next, const int8_t* b, int64_t wide,
-                                     int64_t steps, int32_t* to) {
+                                     int64_t steps, const int32_t* over, int32_t* to) {
     __m512i sums[ROWS][V];
-    tile<V>(a, apart, next, b, wide, steps, sums);
+    tile<V>(a, apart, next, b, wide, steps, over, sums);
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; ++r)
 #pragma GCC unroll 3
@@ -113,21 +115,19 @@ __attribute__((noinline)) void tiled(const uint8_t* a, int64_t apart, int64_t ne
 }
 
 // A register of sums as numbers, but for the scale of its row.
-inline __m512 scaled(__m512i sums, const int32_t* over, const float* s) {
-    return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sums, _mm512_loadu_si512(over))), _mm512_loadu_ps(s));
-}
+inline __m512 scaled(__m512i sums, const float* s) { return _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(s)); }
 
 template <int V>
 inline void numbers(const uint8_t* a, int64_t apart, const float* own, const int8_t* b, int64_t k, const float* s,
                     const int32_t* over, bf16* y, int64_t n, int64_t rows) {
     __m512i sums[ROWS][V];
-    tile<V>(a, apart, 4, b, k * 16, k / 4, sums);
+    tile<V>(a, apart, 4, b, k * 16, k / 4, over, sums);
 #pragma GCC unroll 8
     for (int r = 0; r < ROWS; ++r) {
         if (r >= rows) continue;
 #pragma GCC unroll 3
         for (int v = 0; v < V; ++v)
-            put(y + r * n + 16 * v, _mm512_mul_ps(scaled(sums[r][v], over + 16 * v, s + 16 * v), _mm512_set1_ps(own[r])));
+            put(y + r * n + 16 * v, _mm512_mul_ps(scaled(sums[r][v], s + 16 * v), _mm512_set1_ps(own[r])));
     }
 }
 
@@ -136,11 +136,11 @@ template <int V>
 inline void added(const uint8_t* a, const float* own, const int8_t* b, int64_t steps, int64_t wide, const float* s,
                   const int32_t* over, float* y) {
     int32_t sums[ROWS * V * 16];
-    tiled<V>(a, 4, 64, b, wide, steps, sums);
+    tiled<V>(a, 4, 64, b, wide, steps, over, sums);
     for (int r = 0; r < ROWS; ++r)
         for (int v = 0; v < V; ++v) {
             float* to = y + r * 16 * PANELS + 16 * v;
-            const __m512 more = scaled(_mm512_loadu_si512(sums + (r * V + v) * 16), over + 16 * v, s + 16 * v);
+            const __m512 more = scaled(_mm512_loadu_si512(sums + (r * V + v) * 16), s + 16 * v);
             _mm512_storeu_ps(to, _mm512_fmadd_ps(more, _mm512_set1_ps(own[r]), _mm512_loadu_ps(to)));
         }
 }
@@ -151,27 +151,27 @@ extern "C" {
 
 // w [n, k] bfloat16 for x w^T: panels q [n / 16, k / 4, 16, 4], a scale a row s [n], 128 times the row's sum.
 void genus_turned(const bf16* w, int64_t n, int64_t k, int8_t* q, float* s, int32_t* sums, int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+#pragma omp parallel for num_threads(threads) schedule(dynamic) if (threads > 1)
     for (int64_t p = 0; p < n / 16; ++p) {
         static thread_local Room kept;
-        uint8_t* bytes = kept.of<uint8_t>(k);
-        for (int64_t i = 0; i < 16; ++i) {
-            s[p * 16 + i] = row(w + (p * 16 + i) * k, k, bytes, 0);
-            const int32_t* fours = reinterpret_cast<const int32_t*>(bytes);
-            int32_t* to = reinterpret_cast<int32_t*>(q + p * 16 * k) + i;
-            int32_t sum = 0;
-            for (int64_t j = 0; j < k / 4; ++j) to[j * 16] = fours[j];
-            for (int64_t j = 0; j < k; ++j) sum += static_cast<int8_t>(bytes[j]);
-            sums[p * 16 + i] = sum * 128;
-        }
+        uint8_t* bytes = kept.of<uint8_t>(16 * k);
+        int8_t* to = q + p * 16 * k;
+        for (int64_t i = 0; i < 16; ++i) s[p * 16 + i] = row(w + (p * 16 + i) * k, k, bytes + i * k, 0);
+        int64_t j = 0;
+        for (; j + 64 <= k; j += 64) turned16(bytes + j, k, reinterpret_cast<int32_t*>(to + j * 16));
+        for (; j < k; j += 4)
+            for (int64_t i = 0; i < 16; ++i) std::copy_n(bytes + i * k + j, 4, to + j * 16 + i * 4);
+        __m512i sum = _mm512_setzero_si512();
+        for (j = 0; j < k * 16; j += 64) sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi8(1), _mm512_loadu_si512(to + j));
+        _mm512_storeu_si512(sums + p * 16, _mm512_slli_epi32(sum, 7));
     }
 }
 
 // x [m, k] bfloat16 for a product over its rows: panels q [k / 16, m / 4, 16, 4], a scale a column s [k], 128 times the
 // column's sum. m is a multiple of four.
 void genus_straight(const bf16* x, int64_t m, int64_t k, int8_t* q, float* s, int32_t* sums, int threads) {
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (int64_t p = 0; p < k; p += 32) panels<false>(x + p, m, k, p + 32 <= k, m, q + p * m, s + p, sums + p);
+#pragma omp parallel for num_threads(threads) schedule(dynamic) if (threads > 1)
+    for (int64_t p = 0; p < k; p += 32) panels<false>(x + p, m, k, std::min<int64_t>(32, k - p), m, q + p * m, s + p, sums + p);
 }
 
 // x [m, k] bfloat16, rounded row by row, by panels of n columns: y [m, n] bfloat16.
@@ -183,7 +183,7 @@ void genus_product(const bf16* x, int64_t m, int64_t k, const int8_t* q, const f
         static thread_local Room kept;
         uint8_t* bytes = kept.of<uint8_t>(NEAR * apart);
         float own[NEAR];
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic)
         for (int64_t start = 0; start < m; start += NEAR) {
             const int64_t rows = std::min(NEAR, m - start);
             for (int64_t i = 0; i < rows; ++i) own[i] = row(x + (start + i) * k, k, &bytes[i * apart], 128);
@@ -210,19 +210,19 @@ void genus_outer(const bf16* g, const bf16* x, int64_t m, int64_t n, int64_t k, 
     const int64_t bands = (n + GROUP - 1) / GROUP, strips = (k / 16 + PANELS - 1) / PANELS;
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
-#pragma omp for collapse(2) schedule(static) nowait
+#pragma omp for collapse(2) schedule(dynamic) nowait
         for (int64_t b = 0; b < blocks; ++b)
-            for (int64_t p = 0; p < n; p += 32)
-                panels<true>(g + b * block * n + p, std::min(block, m - b * block), n, p + 32 <= n, deep,
+            for (int64_t p = 0; p < n; p += BAND)
+                panels<true>(g + b * block * n + p, std::min(block, m - b * block), n, std::min(BAND, n - p), deep,
                              &left[(b * n + p) * deep], &mine[b * n + p], nullptr);
-#pragma omp for collapse(2) schedule(static)
+#pragma omp for collapse(2) schedule(dynamic)
         for (int64_t b = 0; b < blocks; ++b)
-            for (int64_t p = 0; p < k; p += 32)
-                panels<false>(x + b * block * k + p, std::min(block, m - b * block), k, p + 32 <= k, deep,
+            for (int64_t p = 0; p < k; p += BAND)
+                panels<false>(x + b * block * k + p, std::min(block, m - b * block), k, std::min(BAND, k - p), deep,
                               &right[(b * k + p) * deep], &theirs[b * k + p], &over[b * k + p]);
         static thread_local Room kept;
         float* sums = kept.of<float>(GROUP * 16 * PANELS);
-#pragma omp for collapse(2) schedule(static)
+#pragma omp for collapse(2) schedule(dynamic)
         for (int64_t band = 0; band < bands; ++band)
             for (int64_t strip = 0; strip < strips; ++strip) {
                 const int64_t from = band * GROUP, rows = std::min(GROUP, n - from), p = strip * PANELS;

@@ -27,8 +27,8 @@ from genus.compiled import address as at
 from genus.compiled import compiled
 
 BLOCK = 512  # rows of x and dy whose columns have one scale
-#: Sides of a matrix are multiples of STEP, and so short that sums of bytes stay integers of 32 bits; rows fewer than FEW
-#: are not worth the rounding.
+#: Sides of a matrix are multiples of STEP, and so short that sums of bytes stay integers of 32 bits; fewer rows than
+#: FEW are not worth the rounding.
 STEP, LONG, FEW = 16, 1 << 16, 64
 NEEDED = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16", "avx512_vnni")
 TILES = ("amx_int8",)  # where the processor has these, torch's own integer products are the quicker ones
@@ -63,7 +63,9 @@ def onto(nets: nn.Module) -> int:
     return found
 
 
-@torch.library.custom_op("genus::product_of_bytes", mutates_args=(), schema="(Tensor x, Tensor w, bool turned) -> Tensor")
+@torch.library.custom_op(
+    "genus::product_of_bytes", mutates_args=(), schema="(Tensor x, Tensor w, bool turned) -> Tensor"
+)
 def product(x: Tensor, w: Tensor, turned: bool) -> Tensor:
     """x [M, K] by w [K, N], or turned by the transpose of w [N, K]: [M, N], all bfloat16. Turned, it has gradients."""
     x, w, found = x.contiguous(), w.contiguous(), kernel()
@@ -96,12 +98,12 @@ def outer(g: Tensor, x: Tensor) -> Tensor:
     return y
 
 
-@product.register_fake  # type: ignore[untyped-decorator]
+@product.register_fake
 def _(x: Tensor, w: Tensor, turned: bool) -> Tensor:
     return x.new_empty(x.shape[0], w.shape[0 if turned else 1])
 
 
-@outer.register_fake  # type: ignore[untyped-decorator]
+@outer.register_fake
 def _(g: Tensor, x: Tensor) -> Tensor:
     return x.new_empty(g.shape[1], x.shape[1])
 

@@ -124,38 +124,11 @@ inline void unread(const float* g, const bf16* y, float factor, const bf16* cos,
     }
 }
 
-// Sixteen rows of sixteen pairs, `stride` numbers apart, turned.
-inline void turned16(const bf16* x, int64_t stride, int32_t* to) {
-    __m512i r[16], t[16];
-    for (int i = 0; i < 16; ++i) r[i] = _mm512_loadu_si512(x + i * stride);
-    for (int i = 0; i < 16; i += 2) {
-        t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-        t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-    }
-    for (int i = 0; i < 16; i += 4)
-        for (int j = 0; j < 2; ++j) {
-            r[i + 2 * j] = _mm512_unpacklo_epi64(t[i + j], t[i + j + 2]);
-            r[i + 2 * j + 1] = _mm512_unpackhi_epi64(t[i + j], t[i + j + 2]);
-        }
-    for (int i = 0; i < 4; ++i) {
-        t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-        t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-        t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-        t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-    }
-    for (int i = 0; i < 4; ++i) {
-        _mm512_storeu_si512(to + 16 * i, _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88));
-        _mm512_storeu_si512(to + 16 * (i + 4), _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88));
-        _mm512_storeu_si512(to + 16 * (i + 8), _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd));
-        _mm512_storeu_si512(to + 16 * (i + 12), _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd));
-    }
-}
-
 // x [n, d] as [n / 16, d / 2, 16, 2]: for products over d.
 void turned(const bf16* x, int64_t n, int64_t d, bf16* to) {
     for (int64_t p = 0; p < n; p += 16)
         for (int64_t j = 0; j < d; j += 32)
-            turned16(x + p * d + j, d, reinterpret_cast<int32_t*>(to + p * d + j * 16));
+            turned16(x + p * d + j, 2 * d, reinterpret_cast<int32_t*>(to + p * d + j * 16));
 }
 
 // Two registers of sixteen numbers each, their bf16 taking turns.
@@ -204,7 +177,7 @@ void genus_attend(const bf16* qkv, const bf16* cos, const bf16* sin, int64_t bat
         bf16 *keys = rows + m * d, *values = keys + m * d, *p = values + m * d;
         float* scores = large.of<float>(ROWS * m + m + ROWS * d);
         float *factors = scores + ROWS * m, *said = factors + m;
-#pragma omp for collapse(2) schedule(static)
+#pragma omp for collapse(2) schedule(dynamic)
         for (int64_t b = 0; b < batch; ++b)
             for (int64_t g = 0; g < kv; ++g) {
                 const bf16* text = qkv + b * n * s.wide();
@@ -260,7 +233,7 @@ void genus_attend_back(const bf16* dy, const bf16* qkv, const float* sums, const
         float* scores = large.of<float>(2 * ROWS * m + 2 * m + ROWS * d + 2 * all);
         float *dp = scores + ROWS * m, *of_k = dp + ROWS * m, *of_q = of_k + m;
         float *dq = of_q + m, *dk = dq + ROWS * d, *dv = dk + all;
-#pragma omp for collapse(2) schedule(static)
+#pragma omp for collapse(2) schedule(dynamic)
         for (int64_t b = 0; b < batch; ++b)
             for (int64_t group = 0; group < kv; ++group) {
                 const bf16* text = qkv + b * n * s.wide();

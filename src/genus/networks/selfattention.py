@@ -78,12 +78,12 @@ def _back(dy: Tensor, qkv: Tensor, sums: Tensor, cos: Tensor, sin: Tensor, causa
     return dqkv
 
 
-@_forth.register_fake  # type: ignore[untyped-decorator]
+@_forth.register_fake
 def _(qkv: Tensor, cos: Tensor, sin: Tensor, heads: int, causal: bool) -> tuple[Tensor, Tensor]:
     return _found(qkv, heads)
 
 
-@_back.register_fake  # type: ignore[untyped-decorator]
+@_back.register_fake
 def _(dy: Tensor, qkv: Tensor, sums: Tensor, cos: Tensor, sin: Tensor, causal: bool) -> Tensor:
     return qkv.new_empty(qkv.shape)
 

@@ -16,13 +16,18 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from ctypes import c_double, c_float, c_int64
 from dataclasses import dataclass
-from typing import final
+from functools import cache
+from pathlib import Path
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
+from genus.compiled import address as at
+from genus.compiled import compiled
 from genus.core import Stacked
 from genus.errors import GenusError
 from genus.recipe import Training
@@ -39,6 +44,16 @@ MOMENTUM = 0.95
 ALIGNED = 64  # elements: a weight starts on a cache line in either precision
 BLOCK = 1 << 24  # elements that are updated at once
 PIECE = 1 << 20  # of these where each goes by itself: they stay in the cache
+NEEDED = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_bf16")
+
+
+@cache
+def kernel() -> Any:
+    """The compiled functions, or None."""
+    found = compiled(Path(__file__).with_suffix(".cpp"), "-fopenmp", needs=NEEDED)
+    if found is not None:
+        found.genus_squares.restype = c_double
+    return found
 
 
 def orthogonal(matrices: Tensor, precision: torch.dtype = torch.float32) -> Tensor:
@@ -104,6 +119,10 @@ class Halves:
         if self.rest is None:
             return some
         return some.view(torch.int16).int().mul_(1 << 16).add_(self.rest[start:stop]).view(torch.float32)
+
+    def halves(self) -> tuple[Tensor, ...]:
+        """Where the numbers lie: the live ones and, in bf16, what is behind them."""
+        return (self.live,) if self.rest is None else (self.live, self.rest)
 
     def put(self, start: int, x: Tensor) -> None:
         """Numbers from `start` on, float32."""
@@ -227,18 +246,17 @@ class Flat:
         """
         if self.sum is not None:
             self.gather()
-        whole = self._gradient(0, self.ends[2]) if self.sum is not None or self.ends[2] <= BLOCK else None
-        norm = self._norm() if whole is None else whole.norm()
+        norm = self._norm() if self.sum is None else self.sum.norm()
         if not bool(norm.isfinite()):
             return norm
         share = self.training.clip / (norm + 1e-6) if norm > self.training.clip else None
 
         def clipped(start: int, stop: int) -> Tensor:
-            some = self._gradient(start, stop) if whole is None else whole[start:stop]
+            some = self._gradient(start, stop)
             return some if share is None else some.mul_(share)
 
         self._muon(self.training.muon_rate * rate_scale, clipped)
-        self._adamw(self.training.rate * rate_scale, clipped)
+        self._adamw(self.training.rate * rate_scale, clipped, share)
         for weight in self.weights:
             weight.grad = None
         if self.ema is not None:
@@ -251,6 +269,11 @@ class Flat:
 
     def _norm(self) -> Tensor:
         """Of the gradients where they are."""
+        quick = self._quick()
+        if quick is not None:
+            grads = [w.grad.contiguous() for w in self.weights if w.grad is not None]
+            threads = torch.get_num_threads()
+            return torch.tensor(math.sqrt(sum(quick.genus_squares(at(g), c_int64(g.numel()), threads) for g in grads)))
         found = [torch.linalg.vector_norm(w.grad, dtype=torch.float32) for w in self.weights if w.grad is not None]
         return torch.stack(found).norm() if found else torch.zeros(())
 
@@ -270,12 +293,29 @@ class Flat:
             x.as_strided(*lay, x.storage_offset()).sub_(update, alpha=rate * max(1.0, rows / columns) ** 0.5)
             self.numbers.put(start, x)
 
-    def _adamw(self, rate: float, clipped: Callable[[int, int], Tensor]) -> None:
-        (beta1, beta2), first = self.training.betas, self.ends[0]
+    def _quick(self) -> Any:
+        """The compiled functions, where numbers lie in halves and gradients where the pass left them; or None."""
+        return kernel() if len(self.numbers.halves()) == 2 and self.sum is None else None
+
+    def _adamw(self, rate: float, clipped: Callable[[int, int], Tensor], share: Tensor | None) -> None:
+        (beta1, beta2), first, quick = self.training.betas, self.ends[0], self._quick()
         for start, end, decay, count in (
             (self.ends[0], self.ends[1], self.training.weight_decay, self.steps[0]),
             (self.ends[1], self.ends[2], 0.0, self.steps[1]),
         ):
+            if quick is not None and end > start:
+                n = int(count.add_(1))
+                root, pace = math.sqrt(1 - beta2**n), rate / (1 - beta1**n)
+                numbers = [1.0 if share is None else float(share), 1 - rate * decay, pace, beta1, beta2, root, 1e-8]
+                said = [*map(c_float, numbers), torch.get_num_threads()]
+                for place, weight in zip(self.places, self.weights, strict=True):
+                    if start <= place.start < end:
+                        grad = None if weight.grad is None else weight.grad.contiguous()
+                        halves = [at(half[place.start :]) for half in self.numbers.halves()]
+                        kept = at(self.mean[place.start :]), at(self.square[place.start - first :])
+                        g = None if grad is None else at(grad)
+                        quick.genus_adamw(*halves, g, *kept, c_int64(place.size), *said)
+                continue
             before = count.clone()
             for a in range(start, end, PIECE):
                 b = min(a + PIECE, end)
