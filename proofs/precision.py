@@ -23,7 +23,7 @@ LAST, WINDOW = 100, 256
 KINDS = {
     "fp32": ("precision=fp32", "compile=yes"),
     "bf16": ("precision=bf16", "compile=yes"),
-    "bytes": ("precision=bf16", "products=bytes", "compile=no"),
+    "bytes": ("precision=bf16", "products=bytes", "compile=yes"),
 }
 BAR = (384, 6, 16)  # width, depth and batch that the bar speaks of
 
