@@ -52,7 +52,10 @@ def test_the_first_loss_and_its_gradient():
     assert grad.tolist() == pytest.approx([-0.3 / 2 * 0.5, 0.3 / 2 * 0.5, 0, 0])
 
 
-@pytest.mark.parametrize("knobs", [{}, {"smoothing": 0.1}, {"margin": 0.5}, {"shape": "squared"}, {"anchored": False}])
+@pytest.mark.parametrize(
+    "knobs",
+    [{}, {"smoothing": 0.1}, {"margin": 0.5}, {"shape": "squared"}, {"anchored": False}, {"imitation": 0.8}],
+)
 def test_gradients_are_those_of_the_written_formula(knobs):
     table, beta = Table(), 0.7
     some = batch(table)
@@ -66,8 +69,28 @@ def test_gradients_are_those_of_the_written_formula(knobs):
     h, e = beta * d - knobs.get("margin", 0.0), knobs.get("smoothing", 0.0)
     each = -(1 - e) * torch.log(1 / (1 + torch.exp(-h))) - e * torch.log(1 / (1 + torch.exp(h)))
     each = (d - 1 / (2 * beta)) ** 2 if "shape" in knobs else each
+    each = each - knobs.get("imitation", 0.0) * z.log_softmax(0)[PAIRS][:, 0]
     (expected,) = torch.autograd.grad(each.mean(), z)
     assert torch.allclose(grad, expected, atol=1e-7)
+
+
+def test_imitation_is_a_mean_over_the_cells_of_the_better_answer():
+    class Row(Network):
+        space = Space((3,), 1, 4)
+
+        def __init__(self):
+            super().__init__()
+            self.logits = torch.nn.Parameter(torch.randn(3, 4, generator=torch.Generator().manual_seed(0)))
+
+        def forward(self, x, t=None, cond=None, state=None):
+            return self.logits.expand(*x.shape, 4)
+
+    net, x = Row(), torch.tensor([[[1, 2, 3]]])
+    said = torch.tensor([[[False, True, True]]])
+    some = Batch(x, extra={"said": said, "rejected": x + 0, "rejected_said": said, "reference": torch.zeros(1, 2)})
+    plain, more = (Preference(imitation=share).loss({"net": net}, some, {}, "main")[0] for share in (0.0, 2.0))
+    log_p = net.logits.log_softmax(-1)
+    assert (more - plain).item() == pytest.approx(-2.0 * (log_p[1, 2] + log_p[2, 3]).item() / 2, rel=1e-5)
 
 
 def test_the_optimum_is_the_reference_times_what_was_preferred():

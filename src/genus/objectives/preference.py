@@ -7,7 +7,9 @@
     IPO     (d - 1 / (2 beta))^2, which ends                         Azar et al. 2023, arXiv 2310.12036
 
 r is the frozen model that training began from; its log-probabilities come with the batch. `smoothing` is the share of
-pairs that are held to be the wrong way round (conservative DPO). Knows no network and no codec.
+pairs that are held to be the wrong way round (conservative DPO). All of these are content if both answers become
+unlikely, the worse one more so; `imitation` adds the better answer's own loss, a mean over its cells (Pang et al. 2024,
+arXiv 2404.19733), which is not. Knows no network and no codec.
 """
 
 from __future__ import annotations
@@ -54,6 +56,7 @@ class Preference(Objective):
     normalised: bool = False
     margin: float = Field(0.0, ge=0)
     smoothing: float = Field(0.0, ge=0, lt=0.5)
+    imitation: float = Field(0.0, ge=0)
 
     def number(self, batch: Batch) -> int:
         """Pairs."""
@@ -79,6 +82,8 @@ class Preference(Objective):
         else:
             h = self.beta * d - self.margin
             each = -(1 - self.smoothing) * F.logsigmoid(h) - self.smoothing * F.logsigmoid(-h)
+        if self.imitation:
+            each = each - self.imitation * log_p[:, 0] / cells[:, 0]
         weighted = each if batch.weight is None else each * batch.weight
         loss = weighted.mean()
         told = {"preferred": (d > 0).float().mean(), "margin": d.mean(), "better": gained[:, 0].mean()}
