@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from genus.core import Roads, Space
 from genus.networks import selfattention
-from genus.networks.attention import Table, attend, places, rotary, turn
+from genus.networks.attention import Table, attend, begun, places, rotary, turn
 from genus.networks.selfattention import attended
 from genus.networks.transformer import TransformerConfig
 
@@ -88,6 +89,32 @@ def test_a_text_is_the_same_in_any_company_and_number_of_threads() -> None:
 
 
 @needed
+@pytest.mark.parametrize("seed", range(4))
+def test_texts_in_a_row_are_as_each_alone(seed: int) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    n = int(torch.randint(60, 400, (1,), generator=draw))
+    qkv, g = drawn(2, n, 4, 2, 32)
+    starts = torch.rand(2, n, generator=draw) < (0.3, 0.02, 0.1, 0.005)[seed]
+    since = begun(starts)
+    table = rotary((torch.arange(n) - since)[..., None], 32, torch.bfloat16)
+    leaf = qkv.clone().requires_grad_()
+    y = attended(leaf, table, 4, True, since)
+    y.backward(g)
+    assert leaf.grad is not None
+    for row in range(2):
+        edges = [0, *[i for i in range(1, n) if starts[row, i]], n]
+        for a, b in pairwise(edges):
+            alone = qkv[row : row + 1, a:b].clone().requires_grad_()
+            one = attended(alone, rotary(places((b - a,)), 32, torch.bfloat16), 4, True)
+            one.backward(g[row : row + 1, a:b])
+            # of one cell the gradient of what is compared is nothing but rounding
+            parts = slice(6, 8) if b - a == 1 else slice(0, 8)
+            assert alone.grad is not None
+            assert off(y[row, a:b], one[0]) < 0.004
+            assert off(leaf.grad[row, a:b, parts], alone.grad[0, :, parts]) < 0.006
+
+
+@needed
 def test_what_comes_later_changes_nothing_before_it() -> None:
     qkv, _ = drawn(1, 90, 2, 2, 32)
     table = rotary(places((90,)), 32, torch.bfloat16)
@@ -98,12 +125,14 @@ def test_what_comes_later_changes_nothing_before_it() -> None:
 
 
 @needed
-def test_torch_takes_it_for_an_operator() -> None:
+@pytest.mark.parametrize("apart", [False, True])
+def test_torch_takes_it_for_an_operator(apart: bool) -> None:
     qkv, g = drawn(2, 20, 2, 1, 32)
-    cos, sin = (part.flatten(0, 1) for part in rotary(places((20,)), 32, torch.bfloat16))
-    torch.library.opcheck(selfattention._forth, (qkv.clone().requires_grad_(), cos, sin, 2, True))
-    sums = selfattention._forth(qkv, cos, sin, 2, True)[1]
-    torch.library.opcheck(selfattention._back, (g, qkv, sums, cos, sin, True))
+    cos, sin = (part.reshape(1, 20, 32) for part in rotary(places((20,)), 32, torch.bfloat16))
+    since = torch.tensor([0] * 9 + [9] * 11).int().repeat(2, 1) if apart else None
+    torch.library.opcheck(selfattention._forth, (qkv.clone().requires_grad_(), cos, sin, since, 2, True))
+    sums = selfattention._forth(qkv, cos, sin, since, 2, True)[1]
+    torch.library.opcheck(selfattention._back, (g, qkv, sums, cos, sin, since, True))
 
 
 @needed
@@ -130,6 +159,7 @@ def test_a_network_uses_it_where_it_can(causal: bool, monkeypatch: pytest.Monkey
     assert len(calls) == 3 and off(quick, wide) < 1.2 * off(slow, wide)
     starts = torch.zeros(2, 24, dtype=torch.bool)
     starts[:, 10] = True
+    apart = net.several(x, starts)
     monkeypatch.setattr(selfattention, "ready", lambda: True)
-    net.several(x, starts)
-    assert len(calls) == 3  # texts apart in one row
+    assert off(net.several(x, starts), apart) < 0.02  # texts apart in one row
+    assert len(calls) == (6 if causal else 3)

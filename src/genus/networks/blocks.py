@@ -90,12 +90,17 @@ class Block(nn.Module):
         memory: Memory | None,
         layer: int,
         parted: Tensor | None = None,
+        begun: Tensor | None = None,
     ) -> tuple[Tensor, Told | None]:
-        """x [B, N, width] and what it was told, both as the next layer reads them. parted: see `attend`."""
+        """x [B, N, width] and what it was told, both as the next layer reads them.
+
+        Of several texts in a row it is told either of the walls between them (parted: see `attend`) or, where attention
+        goes in one pass, where each cell's begins (begun: see `selfattention`).
+        """
         qkv = self.projected(x, mods)
         alone = memory is None and parted is None and (told is None or self.told is not None)
-        if alone and selfattention.serves(qkv, table):
-            y = selfattention.attended(qkv, table, self.heads, self.causal).flatten(2)
+        if alone and selfattention.serves(qkv.dtype, qkv.device, self.head):
+            y = selfattention.attended(qkv, table, self.heads, self.causal, begun).flatten(2)
             return self.answered(x, y, mods, told), told
         q, k, v = self.asked(qkv, table)
         if self.told is None and told is not None:  # one sequence, the tokens first

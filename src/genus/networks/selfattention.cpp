@@ -78,8 +78,12 @@ inline void product(const void* a, int64_t apart, int64_t next, const void* b, i
 struct Shape {
     int64_t batch, n, heads, kv, d;
     bool causal;
+    const int32_t* begun;  // [batch, n]: where the text of each query begins; null: a row is one text
     int64_t padded() const { return (n + 15) / 16 * 16; }
     int64_t wide() const { return (heads + 2 * kv) * d; }
+    int64_t first(int64_t text, int64_t query) const {  // key that a tile of queries looks at, the least of sixteen
+        return begun == nullptr ? 0 : begun[text * n + query] / 16 * 16;
+    }
     int64_t keys(int64_t query) const { return causal ? std::min(padded(), (query + ROWS + 15) / 16 * 16) : padded(); }
 };
 
@@ -154,20 +158,23 @@ void paired(const bf16* x, int64_t n, int64_t d, bf16* to) {
 }
 
 // Which of sixteen keys from `key` on a query sees.
-inline __mmask16 seen(const Shape& s, int64_t query, int64_t key) {
-    const int64_t end = (s.causal ? std::min(query + 1, s.n) : s.n) - key;
-    return end >= 16 ? 0xffff : end <= 0 ? 0 : (1 << end) - 1;
+inline __mmask16 seen(const Shape& s, int64_t text, int64_t query, int64_t key) {
+    if (query >= s.n) return 0;
+    const int64_t end = (s.causal ? query + 1 : s.n) - key;
+    const int64_t from = s.begun == nullptr ? 0 : s.begun[text * s.n + query] - key;
+    const __mmask16 before = end >= 16 ? 0xffff : end <= 0 ? 0 : (1 << end) - 1;
+    return from >= 16 ? 0 : from <= 0 ? before : before & ~((1 << from) - 1);
 }
 
 }  // namespace
 
 extern "C" {
 
-// qkv [B, N, heads + 2 kv, D] bfloat16, tables [N, D] -> y [B, N, heads, D] and the logarithm of each row's sum of powers
+// qkv [B, N, heads + 2 kv, D] bfloat16, tables [N, D], each text's `own` numbers on (0: one for all) -> y [B, N, heads, D] and the logarithm of each row's sum of powers
 // [B, heads, N] float32.
-void genus_attend(const bf16* qkv, const bf16* cos, const bf16* sin, int64_t batch, int64_t n, int64_t heads, int64_t kv,
-                  int64_t d, int causal, bf16* y, float* sums, int threads) {
-    const Shape s{batch, n, heads, kv, d, causal != 0};
+void genus_attend(const bf16* qkv, const bf16* cosines, const bf16* sines, int64_t own, const int32_t* begun, int64_t batch,
+                  int64_t n, int64_t heads, int64_t kv, int64_t d, int causal, bf16* y, float* sums, int threads) {
+    const Shape s{batch, n, heads, kv, d, causal != 0, begun};
     const int64_t m = s.padded(), each = heads / kv;
     const float scale = 1 / std::sqrt(float(d));
 #pragma omp parallel num_threads(threads) if (threads > 1)
@@ -180,7 +187,7 @@ void genus_attend(const bf16* qkv, const bf16* cos, const bf16* sin, int64_t bat
 #pragma omp for collapse(2) schedule(dynamic)
         for (int64_t b = 0; b < batch; ++b)
             for (int64_t g = 0; g < kv; ++g) {
-                const bf16* text = qkv + b * n * s.wide();
+                const bf16 *text = qkv + b * n * s.wide(), *cos = cosines + b * own, *sin = sines + b * own;
                 read(text + (heads + g) * d, s, cos, sin, rows, factors);
                 turned(rows, m, d, keys);
                 read(text + (heads + kv + g) * d, s, nullptr, nullptr, rows, nullptr);
@@ -188,15 +195,16 @@ void genus_attend(const bf16* qkv, const bf16* cos, const bf16* sin, int64_t bat
                 for (int64_t h = g * each; h < (g + 1) * each; ++h) {
                     read(text + h * d, s, cos, sin, rows, factors);
                     for (int64_t i = 0; i < n; i += ROWS) {
-                        const int64_t end = s.keys(i), few = std::min(ROWS, n - i);
-                        product<false>(&rows[i * d], d * 2, 4, keys, d * 32, d / 2, scores, m, end / 16);
+                        const int64_t from = s.first(b, i), end = s.keys(i), few = std::min(ROWS, n - i);
+                        product<false>(&rows[i * d], d * 2, 4, keys + from * d, d * 32, d / 2, scores + from, m,
+                                       (end - from) / 16);
                         float over[ROWS];
                         for (int64_t r = 0; r < ROWS; ++r) {
                             const float* row = &scores[r * m];
                             __m512 sum = _mm512_setzero_ps();
-                            for (int64_t j = 0; j < end; j += 16) {
+                            for (int64_t j = from; j < end; j += 16) {
                                 const __m512 x = _mm512_mul_ps(_mm512_loadu_ps(row + j), _mm512_set1_ps(scale));
-                                const __m512 e = _mm512_maskz_mov_ps(seen(s, i + r, j), power(x));
+                                const __m512 e = _mm512_maskz_mov_ps(seen(s, b, i + r, j), power(x));
                                 sum = _mm512_add_ps(sum, e);
                                 put(&p[r * m + j], e);
                             }
@@ -204,7 +212,7 @@ void genus_attend(const bf16* qkv, const bf16* cos, const bf16* sin, int64_t bat
                             over[r] = 1 / all;
                             if (r < few) sums[(b * heads + h) * n + i + r] = std::log(all);
                         }
-                        product<false>(p, m * 2, 4, values, m * 32, end / 2, said, d, d / 16);
+                        product<false>(p + from, m * 2, 4, values + from * 16, m * 32, (end - from) / 2, said, d, d / 16);
                         for (int64_t r = 0; r < few; ++r)
                             for (int64_t j = 0; j < d; j += 16)
                                 put(y + ((b * n + i + r) * heads + h) * d + j,
@@ -216,12 +224,13 @@ void genus_attend(const bf16* qkv, const bf16* cos, const bf16* sin, int64_t bat
 }
 
 // The gradient dy [B, N, heads, D] of y as that of qkv, dqkv.
-void genus_attend_back(const bf16* dy, const bf16* qkv, const float* sums, const bf16* cos, const bf16* sin, int64_t batch,
-                       int64_t n, int64_t heads, int64_t kv, int64_t d, int causal, bf16* dqkv, int threads) {
-    const Shape s{batch, n, heads, kv, d, causal != 0};
+void genus_attend_back(const bf16* dy, const bf16* qkv, const float* sums, const bf16* cosines, const bf16* sines,
+                       int64_t own, const int32_t* begun, int64_t batch, int64_t n, int64_t heads, int64_t kv, int64_t d,
+                       int causal, bf16* dqkv, int threads) {
+    const Shape s{batch, n, heads, kv, d, causal != 0, begun};
     const int64_t m = s.padded(), each = heads / kv, line = BLOCK * ROWS;  // numbers of a tile of keys
     const float scale = 1 / std::sqrt(float(d));
-    const Shape told{batch, n, heads, 0, d, causal != 0};  // rows of dy
+    const Shape told{batch, n, heads, 0, d, causal != 0, nullptr};  // rows of dy
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
         static thread_local Room small, large;
@@ -236,7 +245,7 @@ void genus_attend_back(const bf16* dy, const bf16* qkv, const float* sums, const
 #pragma omp for collapse(2) schedule(dynamic)
         for (int64_t b = 0; b < batch; ++b)
             for (int64_t group = 0; group < kv; ++group) {
-                const bf16* text = qkv + b * n * s.wide();
+                const bf16 *text = qkv + b * n * s.wide(), *cos = cosines + b * own, *sin = sines + b * own;
                 bf16* to = dqkv + b * n * s.wide();
                 read(text + (heads + group) * d, s, cos, sin, k, of_k);
                 read(text + (heads + kv + group) * d, s, nullptr, nullptr, v, nullptr);
@@ -252,30 +261,28 @@ void genus_attend_back(const bf16* dy, const bf16* qkv, const float* sums, const
                     for (int64_t from = 0; from < m; from += BLOCK) {
                         const int64_t till = std::min(from + BLOCK, m);
                         for (int64_t i = from; i < till; i += ROWS) {
-                            const int64_t end = s.keys(i);
-                            product<false>(&q[i * d], d * 2, 4, turned_k, d * 32, d / 2, scores, m, end / 16);
-                            product<false>(&g[i * d], d * 2, 4, turned_v, d * 32, d / 2, dp, m, end / 16);
+                            const int64_t first = s.first(b, std::min(i, n - 1)), end = s.keys(i), few = (end - first) / 16;
+                            product<false>(&q[i * d], d * 2, 4, turned_k + first * d, d * 32, d / 2, scores + first, m, few);
+                            product<false>(&g[i * d], d * 2, 4, turned_v + first * d, d * 32, d / 2, dp + first, m, few);
                             for (int64_t r = 0; r < ROWS; ++r) {
                                 float *p = &scores[r * m], *row = &dp[r * m];
-                                const bool there = i + r < n;
-                                const __m512 less = _mm512_set1_ps(there ? sums[(b * heads + h) * n + i + r] : 0.f);
+                                const __m512 less = _mm512_set1_ps(i + r < n ? sums[(b * heads + h) * n + i + r] : 0.f);
                                 __m512 sum = _mm512_setzero_ps();
-                                for (int64_t j = 0; j < end; j += 16) {
+                                for (int64_t j = first; j < end; j += 16) {
                                     const __m512 x = _mm512_fmsub_ps(_mm512_loadu_ps(p + j), _mm512_set1_ps(scale), less);
-                                    const __mmask16 sees = there ? seen(s, i + r, j) : 0;
-                                    const __m512 e = _mm512_maskz_mov_ps(sees, power(x));
+                                    const __m512 e = _mm512_maskz_mov_ps(seen(s, b, i + r, j), power(x));
                                     sum = _mm512_fmadd_ps(e, _mm512_loadu_ps(row + j), sum);
                                     _mm512_storeu_ps(p + j, e);
                                 }
                                 const __m512 mean = _mm512_set1_ps(_mm512_reduce_add_ps(sum));
-                                for (int64_t j = 0; j < end; j += 16) {
+                                for (int64_t j = first; j < end; j += 16) {
                                     const __m512 off = _mm512_sub_ps(_mm512_loadu_ps(row + j), mean);
                                     const __m512 by = _mm512_mul_ps(_mm512_loadu_ps(p + j), _mm512_set1_ps(scale));
                                     put(&ds[r * m + j], _mm512_mul_ps(off, by));
                                 }
                             }
                             for (int64_t r = 0; r < ROWS; r += 2)
-                                for (int64_t j = 0; j < end; j += 16) {
+                                for (int64_t j = first; j < end; j += 16) {
                                     const int64_t at = j / ROWS * line + (i - from + r) * ROWS;
                                     const auto small = [&](int64_t o) {
                                         return (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(&scores[(r + o) * m + j]));
@@ -286,13 +293,17 @@ void genus_attend_back(const bf16* dy, const bf16* qkv, const float* sums, const
                                     spread(&all_p[at], line, together(small(0), small(1)));
                                     spread(&all_ds[at], line, together(kept(0), kept(1)));
                                 }
-                            product<false>(ds, m * 2, 4, paired_k, m * 32, end / 2, dq, d, d / 16);
+                            product<false>(ds + first, m * 2, 4, paired_k + first * 16, m * 32, (end - first) / 2, dq, d, d / 16);
                             for (int64_t r = 0; r < std::min(ROWS, n - i); ++r)
                                 unread(&dq[r * d], &q[(i + r) * d], of_q[i + r], cos + (i + r) * d, sin + (i + r) * d, d,
                                        to + (i + r) * s.wide() + h * d);
                         }
                         for (int64_t j = 0; j < (s.causal ? till : m); j += ROWS) {
-                            const int64_t first = s.causal ? std::max(from, j) : from, steps = (till - first) / 2;
+                            const int64_t first = s.causal ? std::max(from, j) : from;
+                            int64_t last = first;  // queries of later texts do not look at these keys
+                            while (last < till && s.first(b, std::min(last, n - 1)) <= j) last += ROWS;
+                            const int64_t steps = (last - first) / 2;
+                            if (steps == 0) continue;
                             const int64_t at = j / ROWS * line + (first - from) * ROWS;
                             product<true>(&all_p[at], 4, 4 * ROWS, &paired_g[first * 16], m * 32, steps, &dv[j * d], d, d / 16);
                             product<true>(&all_ds[at], 4, 4 * ROWS, &paired_q[first * 16], m * 32, steps, &dk[j * d], d, d / 16);

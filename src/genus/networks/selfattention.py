@@ -37,66 +37,74 @@ def ready() -> bool:
     return kernel() is not None
 
 
-def serves(qkv: Tensor, table: Table) -> bool:
-    """Whether `attended` can do it: bfloat16 on such a processor, and one table for all texts."""
-    fits = qkv.dtype is torch.bfloat16 and qkv.device.type == "cpu" and qkv.shape[-1] % STEP == 0
-    return fits and table[0].dim() == 3 and table[0].dtype is torch.bfloat16 and ready()
+def serves(dtype: torch.dtype, device: torch.device, head: int) -> bool:
+    """Whether `attended` can do it: bfloat16 on such a processor."""
+    return dtype is torch.bfloat16 and device.type == "cpu" and head % STEP == 0 and ready()
 
 
-def attended(qkv: Tensor, table: Table, heads: int, causal: bool) -> Tensor:
-    """qkv [B, N, heads + 2 kv heads, D], the queries first and the values last -> [B, N, heads, D]. See `serves`."""
-    cos, sin = (part.reshape(-1, qkv.shape[-1]) for part in table)
-    y: Tensor = _forth(qkv, cos, sin, heads, causal)[0]
+def attended(qkv: Tensor, table: Table, heads: int, causal: bool, begun: Tensor | None = None) -> Tensor:
+    """qkv [B, N, heads + 2 kv heads, D], the queries first and the values last -> [B, N, heads, D]. See `serves`.
+
+    begun: [B, N], where the text of each cell begins (`attention.begun`); causal, a cell sees none before it.
+    """
+    cos, sin = (part.reshape(-1, *qkv.shape[1::2]) for part in table)  # [1 or B, N, D]
+    y: Tensor = _forth(qkv, cos, sin, None if begun is None else begun.int(), heads, causal)[0]
     return y
 
 
 @torch.library.custom_op(
     "genus::attend",
     mutates_args=(),
-    schema="(Tensor qkv, Tensor cos, Tensor sin, int heads, bool causal) -> (Tensor, Tensor)",
+    schema="(Tensor qkv, Tensor cos, Tensor sin, Tensor? begun, int heads, bool causal) -> (Tensor, Tensor)",
 )
-def _forth(qkv: Tensor, cos: Tensor, sin: Tensor, heads: int, causal: bool) -> tuple[Tensor, Tensor]:
+def _forth(
+    qkv: Tensor, cos: Tensor, sin: Tensor, begun: Tensor | None, heads: int, causal: bool
+) -> tuple[Tensor, Tensor]:
     qkv, cos, sin = qkv.contiguous(), cos.contiguous(), sin.contiguous()
+    begun = None if begun is None else begun.contiguous()
     y, sums = _found(qkv, heads)
-    kernel().genus_attend(
-        at(qkv), at(cos), at(sin), *_sizes(qkv, heads), int(causal), at(y), at(sums), torch.get_num_threads()
-    )
+    told = at(cos), at(sin), _own(cos), None if begun is None else at(begun)
+    places = at(y), at(sums), torch.get_num_threads()
+    kernel().genus_attend(at(qkv), *told, *_sizes(qkv, heads), int(causal), *places)
     return y, sums
 
 
 @torch.library.custom_op(
     "genus::attend_back",
     mutates_args=(),
-    schema="(Tensor dy, Tensor qkv, Tensor sums, Tensor cos, Tensor sin, bool causal) -> Tensor",
+    schema="(Tensor dy, Tensor qkv, Tensor sums, Tensor cos, Tensor sin, Tensor? begun, bool causal) -> Tensor",
 )
-def _back(dy: Tensor, qkv: Tensor, sums: Tensor, cos: Tensor, sin: Tensor, causal: bool) -> Tensor:
+def _back(
+    dy: Tensor, qkv: Tensor, sums: Tensor, cos: Tensor, sin: Tensor, begun: Tensor | None, causal: bool
+) -> Tensor:
     dy, qkv, cos, sin = dy.contiguous(), qkv.contiguous(), cos.contiguous(), sin.contiguous()
+    begun = None if begun is None else begun.contiguous()
     dqkv, sizes = torch.empty_like(qkv), _sizes(qkv, dy.shape[2])
-    kernel().genus_attend_back(
-        at(dy), at(qkv), at(sums), at(cos), at(sin), *sizes, int(causal), at(dqkv), torch.get_num_threads()
-    )
+    told = at(cos), at(sin), _own(cos), None if begun is None else at(begun)
+    places = at(dy), at(qkv), at(sums)
+    kernel().genus_attend_back(*places, *told, *sizes, int(causal), at(dqkv), torch.get_num_threads())
     return dqkv
 
 
 @_forth.register_fake
-def _(qkv: Tensor, cos: Tensor, sin: Tensor, heads: int, causal: bool) -> tuple[Tensor, Tensor]:
+def _(qkv: Tensor, cos: Tensor, sin: Tensor, begun: Tensor | None, heads: int, causal: bool) -> tuple[Tensor, Tensor]:
     return _found(qkv, heads)
 
 
 @_back.register_fake
-def _(dy: Tensor, qkv: Tensor, sums: Tensor, cos: Tensor, sin: Tensor, causal: bool) -> Tensor:
+def _(dy: Tensor, qkv: Tensor, sums: Tensor, cos: Tensor, sin: Tensor, begun: Tensor | None, causal: bool) -> Tensor:
     return qkv.new_empty(qkv.shape)
 
 
-def _keep(ctx: Any, inputs: tuple[Tensor, Tensor, Tensor, int, bool], output: tuple[Tensor, Tensor]) -> None:
-    ctx.save_for_backward(*inputs[:3], output[1])
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    qkv, cos, sin, begun, _, ctx.causal = inputs
+    ctx.save_for_backward(qkv, cos, sin, begun, output[1])
     ctx.mark_non_differentiable(output[1])
-    ctx.causal = inputs[4]
 
 
-def _gradient(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor, None, None, None, None]:
-    qkv, cos, sin, sums = ctx.saved_tensors
-    return _back(dy, qkv, sums, cos, sin, ctx.causal), None, None, None, None
+def _gradient(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    qkv, cos, sin, begun, sums = ctx.saved_tensors
+    return _back(dy, qkv, sums, cos, sin, begun, ctx.causal), None, None, None, None, None
 
 
 _forth.register_autograd(_gradient, setup_context=_keep)
@@ -105,6 +113,11 @@ _forth.register_autograd(_gradient, setup_context=_keep)
 def _found(qkv: Tensor, heads: int) -> tuple[Tensor, Tensor]:
     b, n, _, d = qkv.shape
     return qkv.new_empty(b, n, heads, d), qkv.new_empty((b, heads, n), dtype=torch.float32)
+
+
+def _own(cos: Tensor) -> ctypes.c_int64:
+    """Numbers from one text's table to the next; 0: they have one."""
+    return ctypes.c_int64(cos[0].numel() if len(cos) > 1 else 0)
 
 
 def _sizes(qkv: Tensor, heads: int) -> tuple[ctypes.c_int64, ...]:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from genus.core import Cond, Network, NetworkConfig, Roads, Space, State
 from genus.errors import UsageError
+from genus.networks import selfattention
 from genus.networks.attention import Memory, begun, normal, places, rotary, walls
 from genus.networks.blocks import Block, Mods, Told, modulated
 from genus.networks.neighbours import Neighbours, looked_up
@@ -151,16 +152,18 @@ class Transformer(Network):
         if self.space.vocab is None:
             dims = tuple(-(-d // self.config.patch) for d in dims)
         where = places(dims) if memory is None else places(self.space.dims, cells, h.shape[1])
-        parted = None
+        parted = since = None
         if starts is not None:
-            where = (where[:, 0] - begun(starts))[..., None]
-            parted = walls(starts, self.config.causal, h.dtype)
+            since = begun(starts)
+            where = (where[:, 0] - since)[..., None]
+            if not (self.config.causal and selfattention.serves(h.dtype, h.device, self.config.head)):
+                parted, since = walls(starts, self.config.causal, h.dtype), None
         table = rotary(where, self.config.head, h.dtype)
         mood = self.mood(t, cond.vector, h.dtype)
         mods = shaded(self.modulate, self.shades, mood, self.config.depth + 1)
         told = self.hear(cond.tokens, mood, mods, memory, h.dtype)
         for layer, block in enumerate(self.blocks):
-            h, told = block(h, table, mods[layer], told, memory, layer, parted)
+            h, told = block(h, table, mods[layer], told, memory, layer, parted, since)
         if memory is not None:
             memory.moved(h.shape[1])
             if memory.wanted is not None:
