@@ -11,7 +11,7 @@ from torch import Tensor
 
 from genus.core import Roads, Space
 from genus.networks import selfattention
-from genus.networks.attention import Table, attend, begun, places, rotary, turn
+from genus.networks.attention import Table, Turned, attend, begun, places, rotary, taped, turn
 from genus.networks.selfattention import attended
 from genus.networks.transformer import TransformerConfig
 
@@ -89,6 +89,28 @@ def test_a_text_is_the_same_in_any_company_and_number_of_threads() -> None:
 
 
 @needed
+def test_rows_that_are_not_normalised_may_be_as_loud_as_they_like() -> None:
+    qkv, g = drawn(2, 70, 4, 2, 32)
+    qkv *= torch.linspace(0.1, 4, 70)[None, :, None, None].bfloat16()
+    wide = rotary(places((70,)), 32)
+    table = wide[0].bfloat16(), wide[1].bfloat16()
+
+    def slow(x: Tensor, t: Table) -> Tensor:
+        return attend(taped(Turned, x[:, :, :4], *t), taped(Turned, x[:, :, 4:6], *t), x[:, :, 6:], True)
+
+    found = []
+    for way in (lambda x: attended(x, table, 4, True, normed=False), lambda x: slow(x, table), lambda x: slow(x, wide)):
+        leaf = (qkv.float() if len(found) == 2 else qkv).clone().requires_grad_()
+        y = way(leaf)
+        y.backward(g.to(y.dtype))
+        found.append((y, leaf.grad))
+    (y, dx), (rough, rough_dx), (exact, exact_dx) = found
+    assert (
+        bool(y.isfinite().all()) and off(y, exact) < off(rough, exact) and off(dx, exact_dx) < off(rough_dx, exact_dx)
+    )
+
+
+@needed
 @pytest.mark.parametrize("seed", range(4))
 def test_texts_in_a_row_are_as_each_alone(seed: int) -> None:
     draw = torch.Generator().manual_seed(seed)
@@ -130,9 +152,9 @@ def test_torch_takes_it_for_an_operator(apart: bool) -> None:
     qkv, g = drawn(2, 20, 2, 1, 32)
     cos, sin = (part.reshape(1, 20, 32) for part in rotary(places((20,)), 32, torch.bfloat16))
     since = torch.tensor([0] * 9 + [9] * 11).int().repeat(2, 1) if apart else None
-    torch.library.opcheck(selfattention._forth, (qkv.clone().requires_grad_(), cos, sin, since, 2, True))
-    sums = selfattention._forth(qkv, cos, sin, since, 2, True)[1]
-    torch.library.opcheck(selfattention._back, (g, qkv, sums, cos, sin, since, True))
+    torch.library.opcheck(selfattention._forth, (qkv.clone().requires_grad_(), cos, sin, since, 2, True, True))
+    sums = selfattention._forth(qkv, cos, sin, since, 2, True, True)[1]
+    torch.library.opcheck(selfattention._back, (g, qkv, sums, cos, sin, since, True, True))
 
 
 @needed

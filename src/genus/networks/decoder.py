@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from genus.core import Cond, Network, NetworkConfig, Roads, Space, State
 from genus.errors import UsageError
+from genus.networks import selfattention
 from genus.networks.again import through
 from genus.networks.attention import Memory, Scaled, Table, Turned, attend, begun, places, taped, walls, waves
 from genus.networks.experts import Experts, gated
@@ -346,12 +347,19 @@ class Layer(nn.Module):
         self, x: Tensor, table: Table | None, memory: Memory | None, layer: int, parted: Tensor | None = None
     ) -> Tensor:
         """x [B, n, width], as the next layer reads it. parted: see `attend`."""
-        q, k, v = self.asked(through(self.before, self.qkv, x), table)
-        seen: int | Tensor = 0
-        if memory is not None:
-            seen = memory.seen
-            k, v = memory.add(layer, k, v)
-        x = x + self.out(attend(q, k, v, True, seen, parted=parted).flatten(2))
+        qkv = through(self.before, self.qkv, x)
+        alone = memory is None and parted is None and self.q_norm is None
+        if alone and table is not None and selfattention.serves(qkv.dtype, qkv.device, self.head):
+            rows = qkv.view(*qkv.shape[:2], -1, self.head)
+            y = selfattention.attended(rows, table, self.heads, True, normed=False)
+        else:
+            q, k, v = self.asked(qkv, table)
+            seen: int | Tensor = 0
+            if memory is not None:
+                seen = memory.seen
+                k, v = memory.add(layer, k, v)
+            y = attend(q, k, v, True, seen, parted=parted)
+        x = x + self.out(y.flatten(2))
         return x + self.fed(x)
 
     def asked(self, qkv: Tensor, table: Table | None) -> tuple[Tensor, Tensor, Tensor]:

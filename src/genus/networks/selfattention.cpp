@@ -18,9 +18,9 @@ constexpr int64_t BLOCK = 128;   // queries whose probabilities are there at onc
 // Rows that are fetched before they are needed: those of a head lie apart.
 constexpr int64_t AHEAD = 16;
 
-// e^x, to two units of the last place. Rows are normalised, so |x| <= sqrt d: no largest score need be taken off.
+// e^x, to two units of the last place, for x of some 80 on either side of nothing, and 0 far below.
 inline __m512 power(__m512 x) {
-    const __m512 y = _mm512_mul_ps(x, _mm512_set1_ps(1.44269504f));
+    const __m512 y = _mm512_max_ps(_mm512_mul_ps(x, _mm512_set1_ps(1.44269504f)), _mm512_set1_ps(-127.f));
     const __m512 whole = _mm512_roundscale_ps(y, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     const __m512 f = _mm512_sub_ps(y, whole);
     __m512 p = _mm512_set1_ps(1.5403530e-4f);
@@ -77,7 +77,7 @@ inline void product(const void* a, int64_t apart, int64_t next, const void* b, i
 
 struct Shape {
     int64_t batch, n, heads, kv, d;
-    bool causal;
+    bool causal, normed;   // normed: queries and keys are normalised before they are rotated
     const int32_t* begun;  // [batch, n]: where the text of each query begins; null: a row is one text
     int64_t padded() const { return (n + 15) / 16 * 16; }
     int64_t wide() const { return (heads + 2 * kv) * d; }
@@ -87,8 +87,8 @@ struct Shape {
     int64_t keys(int64_t query) const { return causal ? std::min(padded(), (query + ROWS + 15) / 16 * 16) : padded(); }
 };
 
-// Rows of a head, `wide` numbers apart, as bf16 [padded, d], zeros behind them; cos null: as they are, else normalised
-// and rotated, with their factors [padded].
+// Rows of a head, `wide` numbers apart, as bf16 [padded, d], zeros behind them; cos null: as they are, else rotated, and
+// normalised by factors [padded].
 void read(const bf16* x, const Shape& s, const bf16* cos, const bf16* sin, bf16* y, float* factors) {
     const int64_t d = s.d, half = d / 2;
     for (int64_t i = 0; i < s.padded(); ++i, y += d) {
@@ -101,9 +101,12 @@ void read(const bf16* x, const Shape& s, const bf16* cos, const bf16* sin, bf16*
                 std::memcpy(y, row, d * 2);
             continue;
         }
-        __m512 sum = _mm512_setzero_ps();
-        for (int64_t j = 0; j < d; j += 16) sum = _mm512_fmadd_ps(number(row + j), number(row + j), sum);
-        const float by = std::sqrt(float(d)) / std::max(std::sqrt(_mm512_reduce_add_ps(sum)), 1e-6f);
+        float by = 1;
+        if (s.normed) {
+            __m512 sum = _mm512_setzero_ps();
+            for (int64_t j = 0; j < d; j += 16) sum = _mm512_fmadd_ps(number(row + j), number(row + j), sum);
+            by = std::sqrt(float(d)) / std::max(std::sqrt(_mm512_reduce_add_ps(sum)), 1e-6f);
+        }
         factors[i] = by;
         for (int64_t j = 0; j < d; j += 16) {
             const __m512 mine = _mm512_mul_ps(number(row + j), number(cos + i * d + j));
@@ -114,10 +117,10 @@ void read(const bf16* x, const Shape& s, const bf16* cos, const bf16* sin, bf16*
 }
 
 // The gradient g [d] of a row y that `read` gave, as that of the row it read.
-inline void unread(const float* g, const bf16* y, float factor, const bf16* cos, const bf16* sin, int64_t d, bf16* to) {
-    const int64_t half = d / 2;
+inline void unread(const float* g, const bf16* y, const Shape& s, float factor, const bf16* cos, const bf16* sin, bf16* to) {
+    const int64_t d = s.d, half = d / 2;
     __m512 sum = _mm512_setzero_ps();
-    for (int64_t j = 0; j < d; j += 16) sum = _mm512_fmadd_ps(_mm512_loadu_ps(g + j), number(y + j), sum);
+    for (int64_t j = 0; j < d && s.normed; j += 16) sum = _mm512_fmadd_ps(_mm512_loadu_ps(g + j), number(y + j), sum);
     const __m512 along = _mm512_set1_ps(-_mm512_reduce_add_ps(sum) / float(d)), by = _mm512_set1_ps(factor);
     for (int64_t j = 0; j < d; j += 16) {
         const int64_t other = (j + half) % d;
@@ -173,8 +176,8 @@ extern "C" {
 // qkv [B, N, heads + 2 kv, D] bfloat16, tables [N, D], each text's `own` numbers on (0: one for all) -> y [B, N, heads, D] and the logarithm of each row's sum of powers
 // [B, heads, N] float32.
 void genus_attend(const bf16* qkv, const bf16* cosines, const bf16* sines, int64_t own, const int32_t* begun, int64_t batch,
-                  int64_t n, int64_t heads, int64_t kv, int64_t d, int causal, bf16* y, float* sums, int threads) {
-    const Shape s{batch, n, heads, kv, d, causal != 0, begun};
+                  int64_t n, int64_t heads, int64_t kv, int64_t d, int causal, int normed, bf16* y, float* sums, int threads) {
+    const Shape s{batch, n, heads, kv, d, causal != 0, normed != 0, begun};
     const int64_t m = s.padded(), each = heads / kv;
     const float scale = 1 / std::sqrt(float(d));
 #pragma omp parallel num_threads(threads) if (threads > 1)
@@ -201,16 +204,24 @@ void genus_attend(const bf16* qkv, const bf16* cosines, const bf16* sines, int64
                         float over[ROWS];
                         for (int64_t r = 0; r < ROWS; ++r) {
                             const float* row = &scores[r * m];
+                            float high = 0;  // of normalised rows none is above sqrt d
+                            if (!s.normed) {
+                                __m512 most = _mm512_set1_ps(-1e30f);
+                                for (int64_t j = from; j < end; j += 16)
+                                    most = _mm512_mask_max_ps(most, seen(s, b, i + r, j), most, _mm512_loadu_ps(row + j));
+                                high = _mm512_reduce_max_ps(most) * scale;
+                            }
                             __m512 sum = _mm512_setzero_ps();
                             for (int64_t j = from; j < end; j += 16) {
-                                const __m512 x = _mm512_mul_ps(_mm512_loadu_ps(row + j), _mm512_set1_ps(scale));
+                                const __m512 x = _mm512_fmsub_ps(_mm512_loadu_ps(row + j), _mm512_set1_ps(scale),
+                                                                 _mm512_set1_ps(high));
                                 const __m512 e = _mm512_maskz_mov_ps(seen(s, b, i + r, j), power(x));
                                 sum = _mm512_add_ps(sum, e);
                                 put(&p[r * m + j], e);
                             }
                             const float all = _mm512_reduce_add_ps(sum);
                             over[r] = 1 / all;
-                            if (r < few) sums[(b * heads + h) * n + i + r] = std::log(all);
+                            if (r < few) sums[(b * heads + h) * n + i + r] = high + std::log(all);
                         }
                         product<false>(p + from, m * 2, 4, values + from * 16, m * 32, (end - from) / 2, said, d, d / 16);
                         for (int64_t r = 0; r < few; ++r)
@@ -226,11 +237,11 @@ void genus_attend(const bf16* qkv, const bf16* cosines, const bf16* sines, int64
 // The gradient dy [B, N, heads, D] of y as that of qkv, dqkv.
 void genus_attend_back(const bf16* dy, const bf16* qkv, const float* sums, const bf16* cosines, const bf16* sines,
                        int64_t own, const int32_t* begun, int64_t batch, int64_t n, int64_t heads, int64_t kv, int64_t d,
-                       int causal, bf16* dqkv, int threads) {
-    const Shape s{batch, n, heads, kv, d, causal != 0, begun};
+                       int causal, int normed, bf16* dqkv, int threads) {
+    const Shape s{batch, n, heads, kv, d, causal != 0, normed != 0, begun};
     const int64_t m = s.padded(), each = heads / kv, line = BLOCK * ROWS;  // numbers of a tile of keys
     const float scale = 1 / std::sqrt(float(d));
-    const Shape told{batch, n, heads, 0, d, causal != 0, nullptr};  // rows of dy
+    const Shape told{batch, n, heads, 0, d, causal != 0, false, nullptr};  // rows of dy
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
         static thread_local Room small, large;
@@ -295,7 +306,7 @@ void genus_attend_back(const bf16* dy, const bf16* qkv, const float* sums, const
                                 }
                             product<false>(ds + first, m * 2, 4, paired_k + first * 16, m * 32, (end - first) / 2, dq, d, d / 16);
                             for (int64_t r = 0; r < std::min(ROWS, n - i); ++r)
-                                unread(&dq[r * d], &q[(i + r) * d], of_q[i + r], cos + (i + r) * d, sin + (i + r) * d, d,
+                                unread(&dq[r * d], &q[(i + r) * d], s, of_q[i + r], cos + (i + r) * d, sin + (i + r) * d,
                                        to + (i + r) * s.wide() + h * d);
                         }
                         for (int64_t j = 0; j < (s.causal ? till : m); j += ROWS) {
@@ -312,7 +323,7 @@ void genus_attend_back(const bf16* dy, const bf16* qkv, const float* sums, const
                 }
                 for (int64_t i = 0; i < n; ++i) {
                     bf16* row = to + i * s.wide();
-                    unread(&dk[i * d], &k[i * d], of_k[i], cos + i * d, sin + i * d, d, row + (heads + group) * d);
+                    unread(&dk[i * d], &k[i * d], s, of_k[i], cos + i * d, sin + i * d, row + (heads + group) * d);
                     for (int64_t j = 0; j < d; j += 16)
                         put(row + (heads + kv + group) * d + j, _mm512_loadu_ps(&dv[i * d + j]));
                 }

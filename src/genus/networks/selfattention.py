@@ -42,69 +42,78 @@ def serves(dtype: torch.dtype, device: torch.device, head: int) -> bool:
     return dtype is torch.bfloat16 and device.type == "cpu" and head % STEP == 0 and ready()
 
 
-def attended(qkv: Tensor, table: Table, heads: int, causal: bool, begun: Tensor | None = None) -> Tensor:
+def attended(
+    qkv: Tensor, table: Table, heads: int, causal: bool, begun: Tensor | None = None, normed: bool = True
+) -> Tensor:
     """qkv [B, N, heads + 2 kv heads, D], the queries first and the values last -> [B, N, heads, D]. See `serves`.
 
-    begun: [B, N], where the text of each cell begins (`attention.begun`); causal, a cell sees none before it.
+    begun: [B, N], where the text of each cell begins (`attention.begun`); causal, a cell sees none before it. normed:
+    queries and keys are normalised before they are rotated.
     """
     cos, sin = (part.reshape(-1, *qkv.shape[1::2]) for part in table)  # [1 or B, N, D]
-    y: Tensor = _forth(qkv, cos, sin, None if begun is None else begun.int(), heads, causal)[0]
+    y: Tensor = _forth(qkv, cos, sin, None if begun is None else begun.int(), heads, causal, normed)[0]
     return y
 
 
 @torch.library.custom_op(
     "genus::attend",
     mutates_args=(),
-    schema="(Tensor qkv, Tensor cos, Tensor sin, Tensor? begun, int heads, bool causal) -> (Tensor, Tensor)",
+    schema="(Tensor qkv, Tensor cos, Tensor sin, Tensor? begun, int heads, bool causal, bool normed)"
+    " -> (Tensor, Tensor)",
 )
 def _forth(
-    qkv: Tensor, cos: Tensor, sin: Tensor, begun: Tensor | None, heads: int, causal: bool
+    qkv: Tensor, cos: Tensor, sin: Tensor, begun: Tensor | None, heads: int, causal: bool, normed: bool
 ) -> tuple[Tensor, Tensor]:
     qkv, cos, sin = qkv.contiguous(), cos.contiguous(), sin.contiguous()
     begun = None if begun is None else begun.contiguous()
     y, sums = _found(qkv, heads)
     told = at(cos), at(sin), _own(cos), None if begun is None else at(begun)
     places = at(y), at(sums), torch.get_num_threads()
-    kernel().genus_attend(at(qkv), *told, *_sizes(qkv, heads), int(causal), *places)
+    kernel().genus_attend(at(qkv), *told, *_sizes(qkv, heads), int(causal), int(normed), *places)
     return y, sums
 
 
 @torch.library.custom_op(
     "genus::attend_back",
     mutates_args=(),
-    schema="(Tensor dy, Tensor qkv, Tensor sums, Tensor cos, Tensor sin, Tensor? begun, bool causal) -> Tensor",
+    schema="(Tensor dy, Tensor qkv, Tensor sums, Tensor cos, Tensor sin, Tensor? begun, bool causal, bool normed)"
+    " -> Tensor",
 )
 def _back(
-    dy: Tensor, qkv: Tensor, sums: Tensor, cos: Tensor, sin: Tensor, begun: Tensor | None, causal: bool
+    dy: Tensor, qkv: Tensor, sums: Tensor, cos: Tensor, sin: Tensor, begun: Tensor | None, causal: bool, normed: bool
 ) -> Tensor:
     dy, qkv, cos, sin = dy.contiguous(), qkv.contiguous(), cos.contiguous(), sin.contiguous()
     begun = None if begun is None else begun.contiguous()
     dqkv, sizes = torch.empty_like(qkv), _sizes(qkv, dy.shape[2])
     told = at(cos), at(sin), _own(cos), None if begun is None else at(begun)
     places = at(dy), at(qkv), at(sums)
-    kernel().genus_attend_back(*places, *told, *sizes, int(causal), at(dqkv), torch.get_num_threads())
+    kernel().genus_attend_back(*places, *told, *sizes, int(causal), int(normed), at(dqkv), torch.get_num_threads())
     return dqkv
 
 
 @_forth.register_fake
-def _(qkv: Tensor, cos: Tensor, sin: Tensor, begun: Tensor | None, heads: int, causal: bool) -> tuple[Tensor, Tensor]:
+def _(
+    qkv: Tensor, cos: Tensor, sin: Tensor, begun: Tensor | None, heads: int, causal: bool, normed: bool
+) -> tuple[Tensor, Tensor]:
     return _found(qkv, heads)
 
 
 @_back.register_fake
-def _(dy: Tensor, qkv: Tensor, sums: Tensor, cos: Tensor, sin: Tensor, begun: Tensor | None, causal: bool) -> Tensor:
+def _(
+    dy: Tensor, qkv: Tensor, sums: Tensor, cos: Tensor, sin: Tensor, begun: Tensor | None, causal: bool, normed: bool
+) -> Tensor:
     return qkv.new_empty(qkv.shape)
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    qkv, cos, sin, begun, _, ctx.causal = inputs
+    qkv, cos, sin, begun, _, *ctx.knobs = inputs
     ctx.save_for_backward(qkv, cos, sin, begun, output[1])
     ctx.mark_non_differentiable(output[1])
 
 
 def _gradient(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     qkv, cos, sin, begun, sums = ctx.saved_tensors
-    return _back(dy, qkv, sums, cos, sin, begun, ctx.causal), None, None, None, None, None
+    return _back(dy, qkv, sums, cos, sin, begun, *ctx.knobs), *[None] * 6
 
 
 _forth.register_autograd(_gradient, setup_context=_keep)
