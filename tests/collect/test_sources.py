@@ -204,6 +204,15 @@ def test_a_split_that_the_source_leaves_out_is_drawn_from_train(fill, rows):
     assert all((row["split"] == "val") == (split_of(row["sha256"]) == "val") for row in train)
 
 
+def test_a_train_beside_which_nothing_is_collected_declares_nothing(fill, rows):
+    folder = fill({"train.txt": "1", "test.txt": "2"})
+    assert [row["declared"] for row in rows(folder).values()] == ["test", "train"]
+    assert [row["declared"] for row in rows(folder / "train.txt", "alone").values()] == [None]
+    assert [row["declared"] for row in rows(fill({"train.txt": "1", "more.txt": "2"}, "other"), "third").values()] == [
+        None
+    ] * 2
+
+
 def test_licences(fill, rows):
     mit = (
         "MIT License\n\nPermission is hereby granted, free of charge, to any person obtaining a copy\n"

@@ -104,6 +104,7 @@ def folder(place: Place, path: Path, only: frozenset[str] | None = None) -> Iter
     about = sidecars.documents(here, place.classes is not None)
     aside = {note.name for note in notes.values()} | {table_name} | about
     names = [file.name for file in here.files]
+    asked = names if only is None else [name for name in names if name in only]
     for file in here.files:
         if only is not None and file.name not in only:
             continue
@@ -114,7 +115,7 @@ def folder(place: Place, path: Path, only: frozenset[str] | None = None) -> Iter
         if file.name.lower().endswith(".xmp") and len(names) > 1:
             continue
         said = _of_file(place, file, notes.get(file.name))
-        yield from one(replace(place, said=sidecars.declare(said, file.name, names, False)), file)
+        yield from one(replace(place, said=sidecars.declare(said, file.name, asked, False)), file)
     folders = [name for name, _ in here.folders]
     for name, below in here.folders if only is None else ():
         if len(place.parts) >= place.bounds.depth:

@@ -79,13 +79,13 @@ def declare(said: Said, name: str, siblings: Iterable[str], folder: bool) -> Sai
     """What was said, with the split that a file's or folder's name declares.
 
     Only beside a `train` does a name declare another split: a lone folder `test` in a library holds its tests, not its
-    held-out data.
+    held-out data. And a `train` beside which there is none declares nothing: its splits are drawn as those of any data.
     """
     split = _declares(name, folder)
     if split is None:
         return said
-    there = {_declares(sibling, folder) for sibling in siblings}
-    if "train" not in there:
+    there = {_declares(sibling, folder) for sibling in siblings} - {None}
+    if "train" not in there or len(there) == 1:
         return said
     return replace(said, declared=split, drawn=frozenset(SPLITS) - there)
 
