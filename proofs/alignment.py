@@ -53,7 +53,7 @@ QUICK = (
 #: trained model says with certainty: to bring all of these near zero first (centre) would be most of what it learns.
 PHASES = {
     "sft": ("training.rate=3e-4", "training.warmup=0.1", "training.cooldown=0.9"),
-    "dpo": ("training.rate=3e-4",),
+    "dpo": ("training.rate=5e-4", "objective.beta=0.05", "objective.imitation=1.0"),
     "reward": ("training.rate=3e-4", "objective.centre=0.0"),
 }
 
@@ -255,7 +255,7 @@ def told(found: Sequence[dict[str, dict[str, Numbers]]]) -> list[Row]:
 def main() -> None:
     """See the module."""
     wanted = {
-        "--sft": (int, 100), "--dpo": (int, 50), "--judge": (int, 40), "--rank": (int, 16), "--texts": (int, 60),
+        "--sft": (int, 100), "--dpo": (int, 80), "--judge": (int, 40), "--rank": (int, 16), "--texts": (int, 60),
         "--held": (int, 1000), "--keep": (Path, None),
     }  # fmt: skip
     args = arguments(__doc__, wanted)
