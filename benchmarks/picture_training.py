@@ -251,7 +251,13 @@ def main() -> None:
         f"{args.rounds} rounds of {args.steps} steps in turns: median, least and most; batch {args.batch}, "
         f"{torch.get_num_threads()} threads, {'processor' if args.busy else 'clock'} time; cifar10 or made pictures"
     )
-    write(args, "picture_training", [*rows, *details], time.monotonic() - began, note)
+    write(
+        args,
+        "picture_training" + ("_unet" if args.kind == "U-Net" else ""),
+        [*rows, *details],
+        time.monotonic() - began,
+        note,
+    )
 
 
 if __name__ == "__main__":
