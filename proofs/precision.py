@@ -70,7 +70,7 @@ def main() -> None:
         for how, of, asked in ((at, ends, bar), ("held out", judged, None))
     ]
     note = f"{weights:,} weights, {args.steps} steps of {args.batch} x {WINDOW} characters, AdamW; one seed"
-    name = f"precision_{args.width}" + ("" if args.kinds == ["bf16", "fp32"] else f"_{one}")
+    name = f"precision_{args.width}" + ("" if args.kinds == ["bf16", "fp32"] else f"_{one}_{other}")
     write(args, name, rows, lab.seconds, note, lab.kwh)
 
 
