@@ -14,7 +14,7 @@ import platform
 import random
 import statistics
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -45,7 +45,7 @@ class Row:
         ]
 
 
-def arguments(about: str | None, extra: dict[str, tuple[Callable[[str], Any], Any]] | None = None) -> Any:
+def arguments(about: str | None, extra: Mapping[str, tuple[Callable[[str], Any], Any]] | None = None) -> Any:
     """--json PATH, --seeds N, --seed N, --data DIR (GENUS_DATA), and `extra` {flag: (type, default)}."""
     parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, help="where to write the result (default: docs/results/NAME.json)")

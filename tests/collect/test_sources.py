@@ -213,6 +213,13 @@ def test_a_train_beside_which_nothing_is_collected_declares_nothing(fill, rows):
     ] * 2
 
 
+def test_files_that_are_named_together_declare_splits_beside_each_other(fill, rows):
+    folder = fill({"train.txt": "1", "test.txt": "2", "val.txt": "3"})
+    named = [folder / "train.txt", folder / "test.txt"]
+    assert sorted(row["declared"] for row in rows(named, "list").values()) == ["test", "train"]
+    assert sorted(row["declared"] for row in rows(folder / "t*.txt", "pattern").values()) == ["test", "train"]
+
+
 def test_licences(fill, rows):
     mit = (
         "MIT License\n\nPermission is hereby granted, free of charge, to any person obtaining a copy\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
@@ -88,11 +89,16 @@ def above(root: Path) -> tuple[optouts.Rule, ...]:
     return tuple(found)
 
 
-def folder(place: Place, path: Path, only: frozenset[str] | None = None) -> Iterator[Found]:
-    """One folder: its files, then its folders; or `only` the files of these names, and what is said of them."""
+def folder(
+    place: Place, path: Path, only: str | None = None, beside: AbstractSet[str] = frozenset()
+) -> Iterator[Found]:
+    """One folder: its files, then its folders; or `only` the file of this name, and what is said of it.
+
+    beside: the names of this folder that were named with it.
+    """
     here = walk.listing(path, place.root.resolve(), place.linked)
     if only is not None:
-        here.bad = [bad for bad in here.bad if bad[0] in only]
+        here.bad = [bad for bad in here.bad if bad[0] == only]
     place = _stated(place, path, here)
     for name, reason, detail in here.bad:
         yield Found(place.origin(name), reason=reason, detail=detail)
@@ -104,9 +110,9 @@ def folder(place: Place, path: Path, only: frozenset[str] | None = None) -> Iter
     about = sidecars.documents(here, place.classes is not None)
     aside = {note.name for note in notes.values()} | {table_name} | about
     names = [file.name for file in here.files]
-    asked = names if only is None else [name for name in names if name in only]
+    asked = names if only is None else beside
     for file in here.files:
-        if only is not None and file.name not in only:
+        if only is not None and file.name != only:
             continue
         if file.name in aside or file.name == "tdmrep.json" or licences.is_licence_file(file.name):
             continue

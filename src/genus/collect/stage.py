@@ -85,6 +85,9 @@ def collect(
     named = tables.known(columns or {})
     sources = [os.fspath(s) for s in ([source] if isinstance(source, (str, Path)) else source)]
     roots = [(where, _roots(where)) for where in sources]
+    beside: dict[str, set[str]] = {}  # the names in a folder that were named: they declare splits beside each other
+    for named_path in (os.path.realpath(path) for _, paths in roots for _, path in paths):
+        beside.setdefault(os.path.dirname(named_path), set()).add(os.path.basename(named_path))
     dataset = Path(os.path.abspath(dataset))
     with _alone(dataset) as scratch:
         table = Dataset.create(dataset)
@@ -92,7 +95,7 @@ def collect(
         for where, paths in roots:
             place = Place(Path(), scratch, limits, named, licence, said=Said(licence=licence, consent=consent))
             run.source = walk.readable(os.path.abspath(where))
-            found = (f for path in paths for f in _found(place, path))
+            found = (f for path in paths for f in _found(place, path, beside))
             table.append(run.items(found), commit_bytes=commit_bytes)
         run.withdraw()
         run.tell(last=True)
@@ -278,7 +281,7 @@ def _roots(source: str) -> list[tuple[str, Path]]:
     raise UsageError(f"{source} does not exist")
 
 
-def _found(place: Place, root: tuple[str, Path]) -> Iterator[Found]:
+def _found(place: Place, root: tuple[str, Path], beside: Mapping[str, set[str]]) -> Iterator[Found]:
     below, given = root
     path = Path(os.path.realpath(given))
     before = below or "."
@@ -289,7 +292,7 @@ def _found(place: Place, root: tuple[str, Path]) -> Iterator[Found]:
     folder = os.path.dirname(before)
     prefix = walk.readable(folder) + "/" if folder else ""
     place = replace(place, root=path.parent, prefix=prefix, rules=contents.above(path.parent))
-    yield from contents.folder(place, path.parent, frozenset((path.name,)))
+    yield from contents.folder(place, path.parent, path.name, beside[str(path.parent)])
 
 
 def _total(roots: Sequence[tuple[str, Sequence[tuple[str, Path]]]]) -> int:
