@@ -32,7 +32,7 @@ class Training(Part):
     batch: int = Field(32, gt=0)  # samples a step
     micro: int | None = Field(None, gt=0)  # samples a pass; None: the whole batch, or what the memory allows
     precision: Literal["auto", "bf16", "fp32"] = "auto"
-    products: Literal["own", "bytes"] = "own"  # of linear layers that learn in bf16; bytes: rounded to 8 bits
+    products: Literal["auto", "own", "bytes"] = "auto"  # of linear layers that learn in bf16; bytes: rounded to 8 bits
     compile: Literal["auto", "yes", "no"] = "auto"
     patience: int = Field(6, ge=1)  # stop after so many evaluations in a row without progress
     evaluations: int = Field(20, ge=1)  # on the validation split, in the whole run

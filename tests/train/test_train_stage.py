@@ -14,6 +14,7 @@ from genus.core import Batch
 from genus.data.dataset import Dataset, Item
 from genus.errors import GenusError, UsageError
 from genus.media import MEDIA
+from genus.networks import bytewise
 from genus.run import Run
 from genus.train import loop as loop_module
 from genus.train import stage
@@ -62,13 +63,27 @@ def test_products_of_bytes_are_of_training_alone(texts, tmp_path):
     def trained(name, **changes):
         return train(recipe(precision="bf16", **changes), texts, tmp_path / name, budget("8 steps"))
 
-    own, one, other = trained("own"), trained("one", products="bytes"), trained("other", products="bytes")
+    own = trained("own", products="own")
+    one, other = trained("one", products="bytes"), trained("other", products="bytes")
     weights = [files.sha256(run.path / "model.safetensors") for run in (own, one, other)]
     assert weights[0] != weights[1] == weights[2]
     assert abs(one.summary["phases"][-1]["val_loss"] / own.summary["phases"][-1]["val_loss"] - 1) < 0.02
     assert not any(type(m).__name__ == "Bytewise" for m in one.model().nets.modules())
     with pytest.raises(UsageError, match="trains in fp32"):
         train(recipe(precision="fp32", products="bytes"), texts, tmp_path / "single", STEPS)
+
+
+def test_products_are_of_bytes_where_there_is_a_kernel_and_the_objective_allows_them(texts, tmp_path, monkeypatch):
+    def products(name, data=texts, **changes):
+        run = train(recipe(**changes), data, tmp_path / name, STEPS, plan_only=True)
+        return files.read_json(run.path / "forecast.json")["products"]
+
+    assert products("text", precision="bf16") == ("own" if bytewise.kernel() is None else "bytes")
+    assert products("single", precision="fp32") == "own"
+    pictures = toys.dataset(tmp_path / "pictures", "image")
+    assert products("picture", pictures, phase=toys.image_phase, precision="bf16") == "own"
+    monkeypatch.setattr(bytewise, "kernel", lambda: None)
+    assert products("without", precision="bf16") == "own"
 
 
 def test_the_same_again_does_nothing(texts, tmp_path, monkeypatch):

@@ -333,11 +333,13 @@ class Objective(Part, ABC):
     """What is minimised, and how the trained nets are then to be read. Holds knobs, no weights.
 
     judged: the turn whose loss on held-out data tells progress, so that the best weights are kept and a run that
-    learns nothing ends; None where no loss does (a GAN's): the last weights are kept.
+    learns nothing ends; None where no loss does (a GAN's): the last weights are kept. coarse: a network that starts
+    from nothing was measured to learn it as well where the products of its linear layers are rounded to bytes.
     """
 
     family: ClassVar[str]
     judged: ClassVar[str | None] = "main"
+    coarse: ClassVar[bool] = False
 
     @property
     def whole(self) -> bool:

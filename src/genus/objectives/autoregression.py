@@ -42,6 +42,7 @@ class Autoregression(Objective):
 
     kind: Literal["objectives.autoregression"] = "objectives.autoregression"
     family: ClassVar[str] = "autoregression"
+    coarse: ClassVar[bool] = True
     z_loss: float = Field(0.0, ge=0)
     ends: bool = True
 

@@ -197,11 +197,10 @@ def planned(
     kind = precision(phase.training.precision)
     few = max(4, min(16, 8192 // max(1, cells)))
     bench = Bench(codec, source, cache, kind)
-    if kind is not torch.float32 and (off := bench.agrees(phase, few)) > 0.03:
+    if kind is not torch.float32 and (off := bench.agrees(_multiplied(phase, kind), few)) > 0.03:
         watch.say(f"bf16 changes the first loss by {off:.1%}: training in fp32")
         bench = replace(bench, kind=torch.float32)
-    if phase.training.products == "bytes" and bench.kind is torch.float32:
-        raise UsageError("training.products = bytes is for passes in bf16, and this run trains in fp32; leave it out")
+    phase = _multiplied(phase, bench.kind)
     asked = None if budget.seconds is None else budget.seconds * share
     tried: list[dict[str, Any]] = []
     if asked is not None and isinstance(phase.sizing, SizingConfig) and phase.sizing.dials:
@@ -245,14 +244,27 @@ def planned(
         "kwh": energy,
         "kwh_method": watts()[1],
         "precision": "bf16" if bench.kind is torch.bfloat16 else "fp32",
+        "products": phase.training.products,
         "compiled": use,
         "tried": tried,
     }
     watch.say(
         f"{speed.weights / 1e6:.2f} M parameters, batch {size}, about {steps} steps ({epochs:g} epochs), "
-        f"{forecast['precision']}{', compiled' if use else ''}; {kept / 2**30:.1f} GiB, {energy * 1000:.1f} Wh"
+        f"{forecast['precision']}{' by bytes' if phase.training.products == 'bytes' else ''}"
+        f"{', compiled' if use else ''}; {kept / 2**30:.1f} GiB, {energy * 1000:.1f} Wh"
     )
     return Plan(phase, "bf16" if bench.kind is torch.bfloat16 else "fp32", use, evaluation, forecast)
+
+
+def _multiplied(phase: Phase, kind: torch.dtype) -> Phase:
+    """The phase with `products` decided: bytes where there is a kernel for them and they were measured to do."""
+    products = phase.training.products
+    if products == "bytes" and kind is torch.float32:
+        raise UsageError("training.products = bytes is for passes in bf16, and this run trains in fp32; leave it out")
+    if products == "auto":
+        do = kind is torch.bfloat16 and phase.objective.coarse and phase.start is None and bytewise.kernel() is not None
+        products = "bytes" if do else "own"
+    return phase.but(training=phase.training.but(products=products))
 
 
 def _sized(

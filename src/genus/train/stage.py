@@ -280,6 +280,7 @@ def _phase(
         "kwh": used.kwh,
         "kwh_method": used.method,
         "precision": plan.precision,
+        "products": phase.training.products,
         "compiled": plan.compiled,
     }
 
