@@ -15,6 +15,7 @@ from genus.cli import app
 from genus.cli.lines import forecasted
 from genus.cli.options import columns
 from genus.errors import GenusError, UsageError
+from genus.networks import bytewise
 from genus.train.loop import Interrupted
 
 VERBS = [["make"], ["compare"], ["collect"], ["clean"], ["train"], ["validate"], ["deploy"], ["generate"], ["score"],
@@ -177,7 +178,9 @@ def test_info_recipes_doctor(run, home):
     ]
     listed = [line.split()[0] for line in run("recipes").out.splitlines()]
     assert listed == [r["name"] for r in run("recipes", "--json").json["recipes"]]
-    assert {"healthy", "torch", "cores"} <= set(run("doctor", "--home", home, "--json").json)
+    said = run("doctor", "--home", home, "--json").json
+    assert {"healthy", "torch", "cores"} <= set(said)
+    assert ("training by bytes" in said["kernels"]) == (bytewise.kernel() is not None)
 
 
 def test_doctor_that_finds_something_prints_one_object(run, home, monkeypatch):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata as metadata
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,7 @@ def examine(home: Path | None) -> dict[str, Any]:
     import psutil
     import torch
 
+    from genus.networks import bytewise, packed, selfattention
     from genus.train.meter import watts
     from genus.train.probe import bf16_gain, precision
 
@@ -85,6 +86,11 @@ def examine(home: Path | None) -> dict[str, Any]:
     free = shutil.disk_usage(place).free
     compiler = next((c for c in ("c++", "g++", "clang++") if shutil.which(c)), None)
     writable = os.access(place, os.W_OK)
+    kernels: dict[str, Callable[[], Any]] = {
+        "training by bytes": bytewise.kernel,
+        "self-attention": selfattention.kernel,
+        "packed weights": packed.kernel,
+    }
     return {
         "healthy": not missing and writable and free > 1 << 30,
         "python": platform.python_version(),
@@ -97,6 +103,7 @@ def examine(home: Path | None) -> dict[str, Any]:
         "bf16_gain": round(bf16_gain(), 2),
         "precision": "bf16" if precision("auto") is torch.bfloat16 else "fp32",
         "compiler": compiler or "none: models run uncompiled",
+        "kernels": [name for name, kernel in kernels.items() if kernel() is not None],
         "energy": watts()[1],
         "home": str(base),
         "home_writable": writable,
