@@ -142,6 +142,9 @@ class Conditioner(nn.Module, ABC):
         """What was asked, completed: where nothing was, as in the training data if that is known."""
         return dict(asked)
 
+    def keep(self, items: Iterator[Batch]) -> None:
+        """Before the first step: what it keeps of the training items themselves, in buffers."""
+
 
 @runtime_checkable
 class Choices(Protocol):

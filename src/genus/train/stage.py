@@ -233,6 +233,8 @@ def _phase(
     if phase.start is not None:
         fill(model, earlier[phase.start])
     adapt(phase, model, precision)
+    if model.conditioner is not None:
+        model.conditioner.keep(source.once(train, codec, 64))
     size = phase.training.micro or phase.training.batch
 
     judged = spread(source.judged(held, codec, size), plan.evaluation)

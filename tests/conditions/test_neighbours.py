@@ -1,0 +1,104 @@
+"""What a caption brings to mind: by rare words, never itself, beside x; kept with the weights."""
+
+import pytest
+import torch
+
+from genus.conditions.label import LabelConfig
+from genus.conditions.neighbours import Index, NeighboursConfig
+from genus.conditions.text import TextConfig
+from genus.core import Batch, Noise, Space
+from genus.errors import UsageError
+from genus.networks.transformer import TransformerConfig
+
+SPACE = Space((4, 4), 3)
+CAPTIONS = ["crossed swords", "crossed axes", "broken swords", "a bear", "a bear head"]
+INSIDE = TextConfig(encoder=TransformerConfig(depth=1, width=32, head=16), width=24, dropout=0.5)
+
+
+def items():
+    """Each caption's item is one number everywhere: its place."""
+    x = torch.arange(len(CAPTIONS)).float()[:, None, None, None].expand(-1, *SPACE.shape)
+    for part in (slice(0, 2), slice(2, None)):
+        said = CAPTIONS[part]
+        yield Batch(x[part], fields={"caption": said, "label": [None] * len(said)}, ids=said)
+
+
+@pytest.fixture
+def neighbours():
+    rows = [{"caption": c, "label": None} for c in CAPTIONS]
+    torch.manual_seed(0)
+    made = NeighboursConfig(inside=INSIDE, count=2).fit(lambda: iter(rows)).build(SPACE)
+    made.keep(items())
+    return made.eval()
+
+
+def asked(made, *captions, noise=None):
+    with torch.no_grad():
+        return made({"caption": list(captions)}, noise)
+
+
+def test_the_nearest_share_rare_words():
+    index = Index(CAPTIONS)
+    assert {CAPTIONS[i] for i, _ in index.nearest("broken axes", 2)} == {"broken swords", "crossed axes"}
+    found = index.nearest("Swords, crossed!", 5)
+    assert CAPTIONS[found[0][0]] == "crossed swords" and found[0][1] == pytest.approx(1)
+    assert {CAPTIONS[i] for i, _ in found[1:]} == {"crossed axes", "broken swords"}
+    assert CAPTIONS[index.nearest("bear claws", 1)[0][0]] == "a bear"  # the shorter caption is the nearer one
+    assert index.nearest("nothing of it", 5) == []
+
+
+def test_none_finds_itself(neighbours):
+    for i, caption in enumerate(CAPTIONS):
+        assert i not in [place for place, _ in neighbours.found(caption)]
+
+
+def test_what_is_found_lies_on_the_grid_with_its_nearness(neighbours):
+    grid = asked(neighbours, "a bear", "broken swords", "unheard of", None).grid
+    assert grid.shape == (4, 2 * 4, 4, 4) and neighbours.roads.grid == 8
+    first, second = grid[:, :4], grid[:, 4:]
+    assert (first[0, :3] == 4).all() and 0.5 < float(first[0, 3, 0, 0]) < 1  # a bear: the head of one
+    assert (second[0] == 0).all()  # nothing else has a word of it
+    assert (first[1, :3] == 0).all() and (first[1, 3] > 0).all()  # broken swords: crossed ones, which are item 0
+    assert (grid[2:] == 0).all()
+
+
+def test_what_is_dropped_inside_is_dropped_beside(neighbours):
+    noise = Noise(0, tuple(range(64)))
+    cond = asked(neighbours, *["a bear"] * 64, noise=noise)
+    null = neighbours.null(64)
+    given = (cond.grid != 0).flatten(1).any(1)
+    assert 16 < int(given.sum()) < 48
+    assert torch.equal(given, (cond.vector != null.vector).any(1))
+    assert (null.grid == 0).all()
+
+
+def test_guidance_joins_it_with_the_null(neighbours):
+    cond = asked(neighbours, "a bear", "crossed axes")
+    both = cond.join(neighbours.null(2))
+    assert both.grid.shape[0] == both.tokens.shape[0] == 4
+
+
+def test_it_is_kept_with_the_weights(neighbours):
+    config = NeighboursConfig(inside=INSIDE, count=2).fit(lambda: iter([{"caption": c} for c in CAPTIONS]))
+    again = NeighboursConfig.model_validate_json(config.model_dump_json()).build(SPACE).eval()
+    again.load_state_dict(neighbours.state_dict())
+    one, other = (asked(made, "bear swords", "crossed") for made in (neighbours, again))
+    assert torch.equal(one.grid, other.grid) and torch.equal(one.tokens, other.tokens)
+
+
+def test_only_so_many_are_kept():
+    rows = [{"caption": f"word {i}"} for i in range(50)]
+    config = NeighboursConfig(inside=INSIDE, most=20).fit(lambda: iter(rows))
+    assert len(config.captions) == 20 and config.fit(lambda: iter([])) is config
+    assert set(config.captions) <= {row["caption"] for row in rows}
+
+
+def test_data_that_says_nothing_gives_no_road():
+    made = NeighboursConfig(inside=INSIDE).fit(lambda: iter([{"caption": None}, {"caption": "one"}])).build(SPACE)
+    made.keep(items())
+    assert not made.takes and made({"caption": [None]}).empty and made.null(2).empty
+
+
+def test_ids_cannot_lie_beside_x():
+    with pytest.raises(UsageError, match="items of numbers"):
+        NeighboursConfig(inside=LabelConfig(), captions=("a", "b")).build(Space((4,), 1, 10))
