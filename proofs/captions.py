@@ -3,8 +3,9 @@
 `--set-name emoji_noto64` or `game_icons`: captions of the test split that training has not got, made of words that it
 has. A recipe draws them; an encoder trained apart (`judges.Reader`, on the training split alone) looks for each
 caption's picture among those of 32 captions. Beside it: the same with the captions shuffled, which must give chance,
-and with the real held-out pictures, which is what this encoder can see at all. Writes the last seed's first pictures
-to docs/images.
+and with the real held-out pictures, which is what this encoder can see at all; and the first again by an encoder that
+knows none of the training pictures whose captions are the nearest, which a recipe may have looked at (`rdm`). Writes
+the last seed's first pictures to docs/images.
 
 `--set-name pairs`: coloured shapes that the proof draws, captioned "red circle", some pairs held out although their
 colour and their shape occur. What is drawn for those is judged by rules: the nearest colour of the mean foreground,
@@ -32,12 +33,15 @@ from PIL import Image, ImageDraw
 from proof import ROOT, Row, arguments, shelf, write
 
 from genus import files
+from genus.conditions.neighbours import Index
 from genus.core import Noise
 from genus.run import Run
 from genus.validate.features import flat
 from genus.validate.retrieval import opponents
 
 AMONG = 32
+NEAR = 4  # training pictures that a caption brings to mind, as `conditions.neighbours` has them
+APART = "by an encoder that learned without the training pictures of the captions nearest to those asked"
 MOVES = 8  # ways of giving each picture the caption of another
 ACROSS, DOWN = 8, 4
 JUDGE_SEED = 1000
@@ -100,24 +104,32 @@ def named(lab: Lab, args: Any, source: Path) -> tuple[list[Row], str]:
     """Retrieval of real data's captions."""
     lab.dataset(args.set_name, tables(source))
     runs = [lab.run(args.set_name, args.recipe, args.budget, seed) for seed in range(args.seeds)]
-    reader = Reader(*zip(*((r.media, str(r.fields["caption"])) for r in runs[0].dataset().media("train")), strict=True))
+    taught = [(r.media, str(r.fields["caption"])) for r in runs[0].dataset().media("train")]
+    reader = Reader(*zip(*taught, strict=True))
     records, held = fresh(runs[0])
     captions = [str(r.fields["caption"]) for r in records]
+    index = Index([caption for _, caption in taught])
+    near = [[i for i, _ in index.nearest(caption, NEAR)] for caption in captions]
+    theirs = {i for places in near for i in places}
+    apart = Reader(*zip(*(pair for i, pair in enumerate(taught) if i not in theirs), strict=True))
     among = min(AMONG, len(captions))
     others = opponents(captions, among - 1)
-    said = reader.said(captions)
-    hits = []
+    said, said_apart = reader.said(captions), apart.said(captions)
+    hits, hits_apart = [], []
     for run in runs:
         for turn in range(args.each):
             made = lab.drawn(run, f"captions, turn {turn}", len(captions), drawing(run, captions, turn))
             seen = reader.seen(list(made))
             hits.append(found(said, seen, others))
+            hits_apart.append(found(said_apart, apart.seen(list(made)), others))
         lab.say(f"{run.name}: {np.mean(hits[-args.each :]):.3f} of {len(captions)} captions found among {among}")
     share = np.mean(hits, axis=0)
     # The pictures are those of the last turn; each is looked for by another caption, among the same number.
     moved = [np.roll(np.arange(len(captions)), by) for by in range(1, MOVES + 1)]
     shuffled = np.mean([found(said, seen[at], others) for at in moved], axis=0)
     real = found(said, reader.seen([r.media for r in records]), others)
+    real_apart = found(said_apart, apart.seen([r.media for r in records]), others)
+    copies = found(said_apart, apart.seen([taught[places[0]][0] for places in near]), others)
     rows = [
         Row("held-out captions", held),
         Row("of these new, and made of words that training has", len(captions)),
@@ -125,6 +137,9 @@ def named(lab: Lab, args: Any, source: Path) -> tuple[list[Row], str]:
         Row(f"asked caption found among {among}, over chance", *resampled(share * among), bar=">= 5"),
         Row("the same from the real held-out pictures (ceiling)", *resampled(real * among)),
         Row("the same with the captions shuffled (control)", *resampled(shuffled * among), baseline="1"),
+        Row(f"{APART}, over chance", *resampled(np.mean(hits_apart, axis=0) * among)),
+        Row(f"{APART}, real held-out pictures", *resampled(real_apart * among)),
+        Row(f"{APART}, the training picture of the nearest caption in place of a drawing", *resampled(copies * among)),
     ]
     shown(made, captions, ROOT / "docs" / "images" / f"captions_{args.set_name}.png")
     return rows, f"encoder: EfficientNet-Lite0 led to MiniLM, ridge {reader.ridge:.3g}; bootstrap over captions"
