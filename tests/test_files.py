@@ -58,3 +58,25 @@ def test_reading_what_is_not_there_or_damaged(tmp_path):
 def test_sha256(tmp_path):
     path = files.write(tmp_path / "x", b"abc")
     assert files.sha256(path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_what_is_made_beside_takes_the_place_at_the_end_or_is_gone(tmp_path):
+    dead, alive = 2**22 + 1, os.getppid()
+    for process in (dead, alive):
+        (tmp_path / f".x.gguf.{process}.part.gguf").touch()
+        (tmp_path / f".x.{process}.part").mkdir()
+    with files.beside(tmp_path / "x.gguf", ".gguf") as made:
+        assert made.suffix == ".gguf" and not (tmp_path / "x.gguf").exists()
+        made.write_text("whole")
+    with files.beside(tmp_path / "x") as made:
+        made.mkdir()
+        (made / "inside").touch()
+    with pytest.raises(KeyboardInterrupt), files.beside(tmp_path / "y") as made:
+        _broken_off(made)
+    kept = {f".x.gguf.{alive}.part.gguf", f".x.{alive}.part", "x.gguf", "x"}
+    assert set(os.listdir(tmp_path)) == kept and (tmp_path / "x" / "inside").exists()
+
+
+def _broken_off(place):
+    place.mkdir()
+    raise KeyboardInterrupt

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
-from collections.abc import Callable
-from contextlib import suppress
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +45,36 @@ def replace(path: Path, fill: Callable[[Path], None]) -> Path:
         temporary.unlink(missing_ok=True)
         raise
     return path
+
+
+@contextmanager
+def beside(path: Path, suffix: str = "") -> Iterator[Path]:
+    """A place beside `path` for a file or a folder, which is renamed to it at the end; after an error it is removed.
+
+    What a process that was killed has left there is removed too. suffix: of the temporary name.
+    """
+    import psutil
+
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part{suffix}"):
+        process = left.name.removesuffix(f".part{suffix}").rsplit(".", 1)[-1]
+        if process.isdigit() and not psutil.pid_exists(int(process)):
+            remove(left)
+    made = path.with_name(f".{path.name}.{os.getpid()}.part{suffix}")
+    remove(made)
+    try:
+        yield made
+        os.replace(made, path)
+    finally:
+        remove(made)
+
+
+def remove(path: Path) -> None:
+    """A file, or a folder and all that is in it, if it is there and can be."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, value: Any) -> Path:

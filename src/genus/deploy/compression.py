@@ -7,7 +7,6 @@ neither it nor the calibration has seen. How weights are rounded: `networks.comp
 from __future__ import annotations
 
 import math
-import os
 import re
 import shutil
 import time
@@ -103,13 +102,8 @@ def compress(
     other = replace(model, nets=nn.ModuleDict({"net": small}))
     watch.say(f"comparing on {len(held)} windows")
     before, after, cells = _nats(model, held), _nats(other, held), [float(part.cells) for part in held]
-    made = place.with_name(f".{called}.{os.getpid()}.part")
-    shutil.rmtree(made, ignore_errors=True)
-    try:
+    with files.beside(place) as made:
         _write(run, other, made, {"of": run.name, "bits": bits, "way": way, "texts": [str(path) for path in texts]})
-        made.rename(place)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
     found = Run(place)
     lost = [b - a for a, b in zip(before, after, strict=True)]
     value, low, high = (100 * math.expm1(x) for x in ratio(lost, cells))

@@ -5,9 +5,7 @@ Its record says where the weights come from, under which licence, and that nothi
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,13 +76,8 @@ def bring(
         raise UsageError(f"there is a run {called!r} already, in {place}; choose another --name")
     say(f"reading {source}")
     found = opened(source)
-    made = place.with_name(f".{called}.{os.getpid()}.part")
-    shutil.rmtree(made, ignore_errors=True)
-    try:
+    with files.beside(place) as made:
         told = _written(found, made, licence, say)
-        made.rename(place)
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
     seconds = time.perf_counter() - begun
     return Brought(place, told["parameters"], found.kind, licence or found.licence, told["origin"], seconds)
 

@@ -8,8 +8,6 @@ other programs do.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -123,16 +121,10 @@ def vacant(path: Path) -> Iterator[Path]:
     """
     if path.is_file() or (path.is_dir() and any(path.iterdir())):
         raise UsageError(f"{path} is there already; choose another place with -o, or remove it")
-    made = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix if path.suffix == '.gguf' else ''}")
-    try:
+    with files.beside(path, path.suffix if path.suffix == ".gguf" else "") as made:
         yield made
         if path.is_dir():
             path.rmdir()
-        made.rename(path)
-    finally:
-        if made.is_dir():
-            shutil.rmtree(made, ignore_errors=True)
-        made.unlink(missing_ok=True)
 
 
 def content_of(run: Run) -> Content:
