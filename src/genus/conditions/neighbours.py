@@ -14,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Literal, Self, final
 
@@ -83,7 +84,7 @@ class Neighbours(Conditioner):
             raise UsageError(f"{config.kind} lays items of numbers beside x and cannot do so for {what}")
         captions = config.captions or ()
         self.index = Index(captions)
-        self.known: dict[str, list[tuple[int, float]]] = {}
+        self.nearest = lru_cache(maxsize=1 << 16)(self.index.nearest)
         self.roads = self.inside.roads
         if captions:
             self.roads = replace(self.roads, grid=self.count * (space.channels + 1))
@@ -118,11 +119,7 @@ class Neighbours(Conditioner):
 
     def found(self, text: str | None) -> list[tuple[int, float]]:
         """(place in the bank, nearness) of a text's neighbours, the nearest first."""
-        if text is None:
-            return []
-        if text not in self.known:
-            self.known[text] = self.index.nearest(text, self.count)
-        return self.known[text]
+        return [] if text is None else self.nearest(text, self.count)
 
     def beside(self, texts: Sequence[str | None]) -> Tensor:
         """The grid of texts; of None zeros."""
