@@ -129,7 +129,7 @@ def named(lab: Lab, args: Any, source: Path) -> tuple[list[Row], str]:
     shuffled = np.mean([found(said, seen[at], others) for at in moved], axis=0)
     real = found(said, reader.seen([r.media for r in records]), others)
     real_apart = found(said_apart, apart.seen([r.media for r in records]), others)
-    copies = found(said_apart, apart.seen([taught[places[0]][0] for places in near]), others)
+    copies = found(said_apart, apart.seen([taught[(places or [0])[0]][0] for places in near]), others)
     rows = [
         Row("held-out captions", held),
         Row("of these new, and made of words that training has", len(captions)),
