@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import io
 import itertools
-import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -34,6 +33,7 @@ from proof import ROOT, Row, arguments, shelf, write
 
 from genus import files
 from genus.conditions.neighbours import Index
+from genus.conditions.neighbours import words as vocabulary
 from genus.core import Noise
 from genus.run import Run
 from genus.validate.features import flat
@@ -80,11 +80,6 @@ def main() -> None:
         rows, note = named(lab, args, shelf(args, args.set_name))
     note = f"recipe {args.recipe}, {args.budget}, {args.seeds} seeds, {args.each} samples a caption and seed; {note}"
     write(args, f"captions_{args.set_name}", rows, lab.seconds, note, lab.kwh)
-
-
-def vocabulary(text: str) -> set[str]:
-    """Its words."""
-    return set(re.findall(r"[^\W_]+", text.lower()))
 
 
 def fresh(run: Run) -> tuple[list[Any], int]:
