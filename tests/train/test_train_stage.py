@@ -73,6 +73,13 @@ def test_products_of_bytes_are_of_training_alone(texts, tmp_path):
         train(recipe(precision="fp32", products="bytes"), texts, tmp_path / "single", STEPS)
 
 
+def test_a_forecast_of_few_steps_counts_their_evaluations(texts, tmp_path):
+    run = train(recipe(evaluations=12), texts, tmp_path / "r", STEPS, plan_only=True)
+    said = files.read_json(run.path / "forecast.json")
+    steps = said["steps"] * said["seconds_a_step"]
+    assert said["seconds"] > 1.3 * steps  # sixteen held-out batches after each step, a third of one's time each
+
+
 def test_products_are_of_bytes_where_there_is_a_kernel_and_the_objective_allows_them(texts, tmp_path, monkeypatch):
     def products(name, data=texts, **changes):
         run = train(recipe(**changes), data, tmp_path / name, STEPS, plan_only=True)

@@ -228,7 +228,9 @@ def planned(
     steps = max(1, int(left / seconds) if whole is not None else round((budget.steps or 1) * share))
     forward = 0.35 * speed.each * (micro or size)
     evaluation = max(1, int(0.06 * left / phase.training.evaluations / max(forward, 1e-6))) if asked else 16
-    whole = whole if whole is not None else steps * seconds * 1.06
+    if whole is None:
+        evaluations = min(steps, phase.training.evaluations) * evaluation * forward
+        whole = 1.06 * (steps * seconds + evaluations)
     epochs = round(steps * size / source.samples(cache), 2)
     energy = whole * watts()[0] / 3.6e6
     kept = int(peak_bytes() + speed.weights * BYTES_A_WEIGHT + speed.bytes_each * min(size, micro or size))
