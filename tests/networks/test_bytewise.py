@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from genus.core import Batch, Roads, Space
+from genus.core import Batch, Roads, Space, halved
 from genus.networks import bytewise
 from genus.networks.lora import LoraConfig
 from genus.networks.transformer import TransformerConfig
@@ -158,3 +159,34 @@ def test_under_an_adapter_what_stands_still_is_rounded_and_gets_no_gradient(way:
     assert x.grad is not None and float(x.grad.abs().sum()) > 0
     learned = {name for name, weight in nets.named_parameters() if weight.grad is not None}
     assert learned and all(name.endswith((".a", ".b")) for name in learned)
+
+
+def drawing(**changes: Any) -> tuple[TransformerConfig, Any, Tensor, Tensor]:
+    """A network of pictures whose every weight says something, x and t."""
+    config = TransformerConfig(depth=2, width=64, head=32, causal=False, timed=True, patch=2, **changes)
+    net = config.build(Space((8, 8), 3))
+    for i, weight in enumerate(net.parameters()):
+        weight.data = 0.5 * weight.shape[-1] ** -0.5 * drawn(*weight.shape, seed=i).float()
+    x = torch.randn(5, 3, 8, 8, generator=torch.Generator().manual_seed(7))
+    return config, net.requires_grad_(False), x, torch.linspace(0.1, 0.9, 5)
+
+
+@pytest.mark.parametrize("gate", ["relu2", "swiglu"])
+def test_a_transformer_draws_by_bytes(way: str, gate: str) -> None:
+    """As near as bytes round, in any company the same, and the network that learns stays what it was."""
+    _, net, x, t = drawing(gate=gate)
+    before, fast = copy.deepcopy(net.state_dict()), net.packed(8)
+    assert {type(part) for block in fast.blocks for part in block.children()} == {bytewise.Panels}
+    wanted, found = net(x, t), fast(x, t)
+    assert 0.001 < off(found, wanted) < 0.05
+    assert off(halved(net)(x, t), wanted) < off(found, wanted)
+    if way == "kernel":  # torch multiplies seventeen rows at least
+        assert torch.equal(fast(x[3:4], t[3:4])[0], found[3])
+    assert all(torch.equal(weight, before[name]) for name, weight in net.state_dict().items())
+
+
+def test_a_square_is_of_what_is_positive() -> None:
+    x, w = drawn(40, 64, seed=1), drawn(48, 64, seed=2)
+    plain, squared = (bytewise.Panels(w, squared=way)(x).float() for way in (False, True))
+    assert (plain < 0).any()
+    torch.testing.assert_close(squared, plain.relu().square(), rtol=0.02, atol=1e-3)

@@ -87,7 +87,7 @@ def generate(
     minus: Annotated[list[Path] | None, typer.Option(help="With --from: taken away; the mean, if repeated.")] = None,
     truncation: Annotated[float | None, typer.Option(help="What is kept of a style's own; 1 is all.")] = None,
     precision: Annotated[
-        str | None, typer.Option(help="bf16, fp32, or for decoders int8, int4; else that of its training.")
+        str | None, typer.Option(help="bf16, fp32, int8 (transformers), int4 (decoders); else that of its training.")
     ] = None,
     home: Home = None,
     json: Json = False,

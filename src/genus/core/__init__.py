@@ -45,7 +45,7 @@ from genus.core.contracts import (
     Turn,
     Wrap,
 )
-from genus.core.model import Model, Precision
+from genus.core.model import Model, Precision, halved
 from genus.core.noise import Noise
 from genus.core.paths import along, move
 from genus.core.reading import STARTS, behind, next_logits, next_nats
@@ -97,6 +97,7 @@ __all__ = [
     "behind",
     "conversed",
     "gapped",
+    "halved",
     "listened",
     "listening",
     "move",

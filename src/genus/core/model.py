@@ -11,7 +11,7 @@ from typing import Any, Literal, final, get_args
 import torch
 from torch import Tensor, nn
 
-from genus import dialogue
+from genus import dialogue, heap
 from genus.core.contracts import (
     Codec,
     Conditioner,
@@ -28,6 +28,16 @@ from genus.core.words import Batch, Cond, Known, Rule, Space
 from genus.errors import NoLikelihood, UsageError
 
 Precision = Literal["bf16", "fp32", "int8", "int4"]
+
+
+def halved(net: nn.Module) -> nn.Module:
+    """A copy to draw with: its weights in bfloat16, but for what is `exact` in it."""
+    net = copy.deepcopy(net).requires_grad_(False)
+    exact = net.exact if isinstance(net, Network) else ()
+    for name, weight in net.named_parameters():
+        if name.split(".")[0] not in exact:
+            weight.data = weight.data.to(torch.bfloat16)
+    return net.eval()
 
 
 @final
@@ -87,14 +97,6 @@ class Model:
 
     @cached_property
     def _half(self) -> nn.ModuleDict:
-        def halved(net: nn.Module) -> nn.Module:
-            net = copy.deepcopy(net).requires_grad_(False)
-            exact = net.exact if isinstance(net, Network) else ()
-            for name, weight in net.named_parameters():
-                if name.split(".")[0] not in exact:
-                    weight.data = weight.data.to(torch.bfloat16)
-            return net.eval()
-
         nets = self.nets.items()
         return nn.ModuleDict({k: net if isinstance(net, Conditioner) else halved(net) for k, net in nets})
 
@@ -217,6 +219,7 @@ class Model:
         """x as it grows; knobs (steps, temperature, top_p, ...) are the sampler's own, an unknown one is a
         UsageError. One is the model's: `precision`, in place of its own.
         """
+        heap.hold()
         with torch.no_grad():
             predict, draw, cond = self.ready(noise, fields, known, knobs)
             yield from draw.stream(predict, self.space, cond, noise, known)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from genus.networks import selfattention
 from genus.networks.attention import Memory, Table, attend, normal, relu2, turn
+from genus.networks.bytewise import Panels, fits
 
 Mods = tuple[Tensor, ...] | None  # shift, scale, gate of both halves, each [B, 1, width]
 
@@ -147,9 +148,15 @@ class Block(nn.Module):
         if self.swiglu:
             a, g = h.chunk(2, dim=-1)
             h = a * F.silu(g)
-        else:
+        elif not (isinstance(self.up, Panels) and self.up.squared):
             h = relu2(h)
         return x + gated(self.drop(self.down(h)), mods, 5)
+
+    def rounded(self) -> None:
+        """From now on it draws with products of bytes, where their sizes allow it."""
+        for name, part in list(self.named_children()):
+            if isinstance(part, nn.Linear) and fits(part):
+                setattr(self, name, Panels(part.weight, squared=name == "up" and not self.swiglu))
 
     def drop(self, y: Tensor) -> Tensor:
         """Dropout on what a block adds; not a module, so that a rate of zero leaves no trace in a graph."""

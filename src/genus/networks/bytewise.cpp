@@ -117,7 +117,8 @@ __attribute__((noinline)) void tiled(const uint8_t* a, int64_t apart, int64_t ne
 // A register of sums as numbers, but for the scale of its row.
 inline __m512 scaled(__m512i sums, const float* s) { return _mm512_mul_ps(_mm512_cvtepi32_ps(sums), _mm512_loadu_ps(s)); }
 
-template <int V>
+// SQUARED: relu(y)^2 of what comes out.
+template <int V, bool SQUARED>
 inline void numbers(const uint8_t* a, int64_t apart, const float* own, const int8_t* b, int64_t k, const float* s,
                     const int32_t* over, bf16* y, int64_t n, int64_t rows) {
     __m512i sums[ROWS][V];
@@ -126,8 +127,11 @@ inline void numbers(const uint8_t* a, int64_t apart, const float* own, const int
     for (int r = 0; r < ROWS; ++r) {
         if (r >= rows) continue;
 #pragma GCC unroll 3
-        for (int v = 0; v < V; ++v)
-            put(y + r * n + 16 * v, _mm512_mul_ps(scaled(sums[r][v], s + 16 * v), _mm512_set1_ps(own[r])));
+        for (int v = 0; v < V; ++v) {
+            __m512 one = _mm512_mul_ps(scaled(sums[r][v], s + 16 * v), _mm512_set1_ps(own[r]));
+            if (SQUARED) one = _mm512_max_ps(one, _mm512_setzero_ps()), one = _mm512_mul_ps(one, one);
+            put(y + r * n + 16 * v, one);
+        }
     }
 }
 
@@ -174,10 +178,13 @@ void genus_straight(const bf16* x, int64_t m, int64_t k, int8_t* q, float* s, in
     for (int64_t p = 0; p < k; p += 32) panels<false>(x + p, m, k, std::min<int64_t>(32, k - p), m, q + p * m, s + p, sums + p);
 }
 
-// x [m, k] bfloat16, rounded row by row, by panels of n columns: y [m, n] bfloat16.
+// x [m, k] bfloat16, rounded row by row, by panels of n columns: y [m, n] bfloat16, or relu(y)^2.
 void genus_product(const bf16* x, int64_t m, int64_t k, const int8_t* q, const float* s, const int32_t* sums,
-                   int64_t n, bf16* y, int threads) {
+                   int64_t n, bf16* y, int squared, int threads) {
     const int64_t apart = k + 64;  // not a power of two
+    using Go = decltype(&numbers<1, false>);
+    const Go ways[2][PANELS] = {{numbers<1, false>, numbers<2, false>, numbers<3, false>},
+                                {numbers<1, true>, numbers<2, true>, numbers<3, true>}};
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
         static thread_local Room kept;
@@ -190,8 +197,7 @@ void genus_product(const bf16* x, int64_t m, int64_t k, const int8_t* q, const f
             for (int64_t p = 0; p < n / 16; p += PANELS) {
                 const int64_t few = std::min<int64_t>(PANELS, n / 16 - p);
                 for (int64_t i = 0; i < rows; i += ROWS) {
-                    const auto go = few == 3 ? numbers<3> : few == 2 ? numbers<2> : numbers<1>;
-                    go(&bytes[i * apart], apart, own + i, q + p * 16 * k, k, s + p * 16, sums + p * 16,
+                    ways[squared != 0][few - 1](&bytes[i * apart], apart, own + i, q + p * 16 * k, k, s + p * 16, sums + p * 16,
                        y + (start + i) * n + p * 16, n, std::min<int64_t>(ROWS, rows - i));
                 }
             }

@@ -53,11 +53,40 @@ class Bytewise(nn.Linear):
         return y if self.bias is None else y + self.bias
 
 
+@final
+class Panels(nn.Module):
+    """A linear layer without a bias that only draws: its weights as bytes, rounded once, its inputs row by row.
+
+    squared: what comes out goes through relu(x)^2 before it is rounded to bfloat16.
+    """
+
+    q: Tensor
+    scales: Tensor
+    sums: Tensor
+
+    def __init__(self, weight: Tensor, squared: bool = False) -> None:
+        super().__init__()
+        self.squared, self.outputs = squared, len(weight)
+        for name, part in zip(("q", "scales", "sums"), prepared(weight.detach().bfloat16(), True), strict=True):
+            self.register_buffer(name, part)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., K] -> [..., N], bfloat16."""
+        flat = x.reshape(-1, x.shape[-1]).bfloat16()
+        y = multiplied(flat, self.q, self.scales, self.sums, self.squared)
+        return y.view(*x.shape[:-1], self.outputs)
+
+
+def fits(linear: nn.Linear) -> bool:
+    """Whether its sides are such as the products are made for."""
+    return all(n % STEP == 0 and n < LONG for n in linear.weight.shape)
+
+
 def onto(nets: nn.Module) -> int:
     """Makes linear layers bytewise, where their sizes allow it; says how many. Names and weights stay."""
     found = 0
     for module in nets.modules():
-        if type(module) is nn.Linear and all(n % STEP == 0 and n < LONG for n in module.weight.shape):
+        if type(module) is nn.Linear and fits(module):
             module.__class__ = Bytewise
             found += 1
     return found
@@ -68,17 +97,32 @@ def onto(nets: nn.Module) -> int:
 )
 def product(x: Tensor, w: Tensor, turned: bool) -> Tensor:
     """x [M, K] by w [K, N], or turned by the transpose of w [N, K]: [M, N], all bfloat16. Turned, it has gradients."""
-    x, w, found = x.contiguous(), w.contiguous(), kernel()
-    n = w.shape[0 if turned else 1]
+    return multiplied(x, *prepared(w, turned))
+
+
+def prepared(w: Tensor, turned: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """The right side of a product, bfloat16, as `multiplied` reads it: bytes, a scale a column, 128 times its sum."""
+    w, found = w.contiguous(), kernel()
     if found is None:
-        (left, own), (right, scales) = rounded(x, 1), rounded(w, 1 if turned else 0)
-        sums = torch._int_mm(left, right.t() if turned else right)
-        return (sums.float() * scales * own[:, None]).bfloat16()
-    q, scales, sums = x.new_empty(w.shape, dtype=torch.int8), torch.empty(n), torch.empty(n, dtype=torch.int32)
-    threads = torch.get_num_threads()
-    (found.genus_turned if turned else found.genus_straight)(at(w), *_sizes(w), at(q), at(scales), at(sums), threads)
-    y = x.new_empty(len(x), n)
-    found.genus_product(at(x), *_sizes(x), at(q), at(scales), at(sums), ctypes.c_int64(n), at(y), threads)
+        right, scales = rounded(w, 1 if turned else 0)
+        return right.t() if turned else right, scales, scales.new_empty(0)
+    n = w.shape[0 if turned else 1]
+    q, scales, sums = w.new_empty(w.shape, dtype=torch.int8), torch.empty(n), torch.empty(n, dtype=torch.int32)
+    do = found.genus_turned if turned else found.genus_straight
+    do(at(w), *_sizes(w), at(q), at(scales), at(sums), torch.get_num_threads())
+    return q, scales, sums
+
+
+def multiplied(x: Tensor, q: Tensor, scales: Tensor, sums: Tensor, squared: bool = False) -> Tensor:
+    """x [M, K] bfloat16 by what was `prepared`: [M, N] bfloat16. squared: relu(y)^2 of the product y."""
+    x, found = x.contiguous(), kernel()
+    if found is None:
+        left, own = rounded(x, 1)
+        y = torch._int_mm(left, q).float() * scales * own[:, None]
+        return (y.relu().square() if squared else y).bfloat16()
+    y = x.new_empty(len(x), len(scales))
+    numbers = at(q), at(scales), at(sums), ctypes.c_int64(len(scales))
+    found.genus_product(at(x), *_sizes(x), *numbers, at(y), int(squared), torch.get_num_threads())
     return y
 
 

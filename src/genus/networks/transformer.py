@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from genus.core import Cond, Network, NetworkConfig, Roads, Space, State
+from genus.core import Cond, Network, NetworkConfig, Roads, Space, State, halved
 from genus.errors import UsageError
 from genus.networks import selfattention
 from genus.networks.attention import Memory, begun, normal, places, rotary, walls
@@ -190,6 +190,17 @@ class Transformer(Network):
             mods = shaded(self.told_modulate, self.told_shades, mood, self.config.depth)
         x = normal(self.tokens(tokens.to(dtype)))
         return Told(x, tokens.any(-1), rotary(where, self.config.head, dtype), mods)
+
+    def packed(self, bits: int) -> Transformer:
+        """See `Network`: products of the blocks are of bytes, inputs rounded row by row; the rest is in bfloat16."""
+        if bits != 8:
+            super().packed(bits)
+        made = halved(self)
+        assert isinstance(made, Transformer)
+        for part in made.modules():
+            if isinstance(part, Block):
+                part.rounded()
+        return made
 
     def start(self, batch: int, cells: int) -> State | None:
         """Room for `cells` cells along the first axis; None where cells are not read one after another."""
