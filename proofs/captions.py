@@ -36,6 +36,7 @@ from genus.conditions.neighbours import Index
 from genus.conditions.neighbours import words as vocabulary
 from genus.core import Noise
 from genus.run import Run
+from genus.validate.distances import nearest
 from genus.validate.features import flat
 from genus.validate.retrieval import opponents
 
@@ -125,6 +126,8 @@ def named(lab: Lab, args: Any, source: Path) -> tuple[list[Row], str]:
     real = found(said, reader.seen([r.media for r in records]), others)
     real_apart = found(said_apart, apart.seen([r.media for r in records]), others)
     copies = found(said_apart, apart.seen([taught[(places or [0])[0]][0] for places in near]), others)
+    shelf_of = [picture for picture, _ in taught]
+    new, new_real = (anew(pictures, shelf_of) for pictures in (list(made), [r.media for r in records]))
     rows = [
         Row("held-out captions", held),
         Row("of these new, and made of words that training has", len(captions)),
@@ -135,9 +138,18 @@ def named(lab: Lab, args: Any, source: Path) -> tuple[list[Row], str]:
         Row(f"{APART}, over chance", *resampled(np.mean(hits_apart, axis=0) * among)),
         Row(f"{APART}, real held-out pictures", *resampled(real_apart * among)),
         Row(f"{APART}, the training picture of the nearest caption in place of a drawing", *resampled(copies * among)),
+        Row("pixels off by half of black to white, to the nearest training picture", *resampled(new), unit="share"),
+        Row("the same of the real held-out pictures", *resampled(new_real), unit="share"),
     ]
     shown(made, captions, ROOT / "docs" / "images" / f"captions_{args.set_name}.png")
     return rows, f"encoder: EfficientNet-Lite0 led to MiniLM, ridge {reader.ridge:.3g}; bootstrap over captions"
+
+
+def anew(pictures: Sequence[Any], taught: Sequence[Any]) -> NDArray[Any]:
+    """Of each picture the share of pixels that differ by half their range from the nearest one of training."""
+    points, known = (np.stack([flat(x).mean(-1).ravel() for x in some]) / 255 for some in (pictures, taught))
+    _, who = nearest(points, known, 1)
+    return np.asarray((np.abs(points - known[who[:, 0]]) > 0.5).mean(1))
 
 
 def shown(made: NDArray[Any], captions: Sequence[str], path: Path) -> None:

@@ -31,6 +31,8 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is asked")
 def test_what_is_freed_is_used_again() -> None:
     def faults(way: str) -> int:
-        return int(subprocess.run([sys.executable, "-c", FAULTS, way], capture_output=True, text=True, check=True).stdout)
+        return int(
+            subprocess.run([sys.executable, "-c", FAULTS, way], capture_output=True, text=True, check=True).stdout
+        )
 
     assert faults("hold") < 500 < faults("leave")  # of 49,152 pages that are written

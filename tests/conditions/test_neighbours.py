@@ -37,6 +37,11 @@ def asked(made, *captions, noise=None):
         return made({"caption": list(captions)}, noise)
 
 
+def values(made, caption):
+    """Of the items that a caption brings to mind."""
+    return [int(made.bank[at, 0, 0, 0]) for at, _ in made.found(caption)]
+
+
 def test_the_nearest_share_rare_words():
     index = Index(CAPTIONS)
     assert {CAPTIONS[i] for i, _ in index.nearest("broken axes", 2)} == {"broken swords", "crossed axes"}
@@ -49,17 +54,51 @@ def test_the_nearest_share_rare_words():
 
 def test_none_finds_itself(neighbours):
     for i, caption in enumerate(CAPTIONS):
-        assert i not in [place for place, _ in neighbours.found(caption)]
+        assert i not in values(neighbours, caption)
+    assert values(neighbours, "a bear") == [4] and set(values(neighbours, "crossed swords")) == {1, 2}
 
 
-def test_what_is_found_lies_on_the_grid_with_its_nearness(neighbours):
-    grid = asked(neighbours, "a bear", "broken swords", "unheard of", None).grid
+def test_what_is_found_lies_on_the_grid_and_how_alike_it_is(neighbours):
+    """Items are one number each and their mean is 2, so two are alike (1), opposite (-1) or nothing to each other (0)."""
+    grid = asked(neighbours, "bear claws", "broken axes", "unheard of", None).grid
     assert grid.shape == (4, 2 * 4, 4, 4) and neighbours.roads.grid == 8
     first, second = grid[:, :4], grid[:, 4:]
-    assert (first[0, :3] == 4).all() and 0.5 < float(first[0, 3, 0, 0]) < 1  # a bear: the head of one
-    assert (second[0] == 0).all()  # nothing else has a word of it
-    assert (first[1, :3] == 0).all() and (first[1, 3] > 0).all()  # broken swords: crossed ones, which are item 0
+    assert (first[0, :3] == 3).all() and (second[0, :3] == 4).all()  # a bear, then the head of one
+    assert {float(first[1, 0, 0, 0]), float(second[1, 0, 0, 0])} == {1, 2}
+    # Usually: swords and axes (0, 1) find each other, broken ones (2) crossed ones, bears (3, 4) each other.
+    assert (first[0, 3] == neighbours.looked().usual[0]).all() and neighbours.looked().usual[0] == pytest.approx(1)
     assert (grid[2:] == 0).all()
+
+
+def test_in_training_it_is_said_how_alike_they_are(neighbours):
+    noise = Noise(1, tuple(range(200)))
+    told = neighbours.taught(["a bear", "crossed swords"] * 100, noise).view(200, 2, 4, 4, 4)
+    whole = told[:, 0, :3].flatten(2).std(-1).amax(1) == 0  # nothing was laid over it
+    assert 0.2 < float(whole.float().mean()) < 0.6
+    assert (told[whole][:, 0, 3] != 0).any()
+    for row, one in enumerate(told[:, 0]):
+        own = 3 if row % 2 == 0 else 0
+        if not whole[row]:
+            assert set(one[:3].flatten().tolist()) <= {own, *values(neighbours, CAPTIONS[own])}
+            assert (one[:3] == own).any() and (one[:3] != own).any()
+        flat = (one[:3] - 2).flatten()
+        assert float(one[3, 0, 0]) == pytest.approx(
+            float(flat.sum() / flat.norm().clamp_min(1e-6)) / 48**0.5 * (1 if own == 3 else -1), abs=1e-5
+        )
+    again = neighbours.taught(["crossed swords"], noise.part(7, 8)).view(2, 4, 4, 4)
+    assert torch.equal(again, told[7])  # alone as among others
+
+
+def test_a_likeness_can_be_asked(neighbours):
+    fields = neighbours.draw(Noise(0, (0, 1)), {"caption": ["bear claws", "bear paws"]})
+    assert fields["likeness"] == [0.7, 0.7]
+    fields = neighbours.draw(Noise(0, (0, 1)), {"caption": ["bear claws", None], "likeness": [0.25, 0.5]})
+    grid = neighbours(fields).grid
+    assert (grid[0, 3] == 0.25).all() and (grid[0, 7] == neighbours.looked().usual[1]).all() and (grid[1] == 0).all()
+    fields = neighbours.draw(Noise(0, (0, 1)), {"likeness": [0.25, 0.25]})  # captions are drawn too
+    assert set(fields["caption"]) <= set(CAPTIONS) and fields["likeness"] == [0.25, 0.25]
+    with pytest.raises(UsageError, match="likeness = 2: choose"):
+        neighbours.draw(Noise(0, (0,)), {"caption": ["x"], "likeness": [2]})
 
 
 def test_what_is_dropped_inside_is_dropped_beside(neighbours):

@@ -74,6 +74,9 @@ def generate(
     ahead: Annotated[int | None, typer.Option(help="How many ids are guessed at once.")] = None,
     guidance: Annotated[float | None, typer.Option(help="How strongly the condition pulls; 1 is none.")] = None,
     classifier: Annotated[float | None, typer.Option(help="How strongly a classifier pulls; 0 is none.")] = None,
+    likeness: Annotated[
+        float | None, typer.Option(min=0, max=1, help="How near to what the prompt brings to mind (recipe rdm).")
+    ] = None,
     image: Annotated[Path | None, typer.Option(help="A picture to start from.")] = None,
     mask: Annotated[Path | None, typer.Option(help="With --image: white where to draw anew, the rest is kept.")] = None,
     strength: Annotated[float | None, typer.Option(help="With --image: 0 to 1, how far from it to go.")] = None,
@@ -110,6 +113,7 @@ def generate(
 
     asked = {"steps": steps, "tokens": tokens, "temperature": temperature, "top_p": top_p, "top_k": top_k}
     pulls = {"guidance": guidance, "classifier": classifier, "strength": strength, "truncation": truncation}
+    pulls |= {"likeness": likeness}
     filters = {"min_p": min_p, "typical_p": typical_p, "repetition_penalty": repetition_penalty}
     penalties = {
         "presence_penalty": presence_penalty,

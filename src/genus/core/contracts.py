@@ -104,13 +104,15 @@ class Conditioner(nn.Module, ABC):
     """Record fields -> Cond. Owns the dropout that classifier-free guidance needs, and the null it leaves.
 
     sees: the field that is the item itself in training, for a condition that is made of it. cells: the field that is
-    of the codec's medium: what is asked there is encoded as x is, without an end mark.
+    of the codec's medium: what is asked there is encoded as x is, without an end mark. knob: a number that may be asked
+    of it when samples are drawn, the same for all of them; a field of that name.
     """
 
     dropout: float = 0.0
     roads: Roads
     sees: str | None = None
     cells: str | None = None
+    knob: str | None = None
 
     @property
     def takes(self) -> bool:

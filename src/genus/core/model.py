@@ -230,6 +230,8 @@ class Model:
         """What draws these samples: predictor, sampler with its knobs turned, the condition."""
         self.nets.eval()
         knobs, fields, conditioner = dict(knobs), dict(fields or {}), self.conditioner
+        if conditioner is not None and conditioner.knob in knobs:
+            fields[str(conditioner.knob)] = [knobs.pop(conditioner.knob)] * len(noise)
         predict, rest = self.predictor(knobs, fields, self.drawing(knobs.pop("precision", None)))
         draw = self.sampler.but(**rest) if rest else self.sampler
         if conditioner is not None:

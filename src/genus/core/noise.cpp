@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <vector>
 
 namespace {
 
+constexpr int LANES = 16, CHUNK = 32;
 constexpr double LN2 = 0.6931471805599453, UNIT = 1.0 / (uint64_t(1) << 52);
 
 inline void block(uint64_t k0, uint64_t k1, uint64_t n, uint64_t draw, uint64_t* out) {
@@ -27,9 +29,24 @@ inline void block(uint64_t k0, uint64_t k1, uint64_t n, uint64_t draw, uint64_t*
 
 inline double gumbel(uint64_t word) { return -std::log(-std::log((double(word >> 12) + 0.5) * UNIT)); }
 
+// At least its noise: the exponent of 1 - u as a number of 52 bits, which holds it exactly.
 inline double most(uint64_t word) {
-    const uint64_t rest = ~word >> 12;  // 1 - u, in units of 2^-52, less a half
-    return LN2 * (rest ? __builtin_clzll(rest) - 11 : 53);
+    const double rest = double(int64_t((~word >> 12) | 1));
+    int64_t bits;
+    std::memcpy(&bits, &rest, sizeof bits);
+    return LN2 * double(1023 + 53 - (bits >> 52));
+}
+
+// The first of the greatest of V numbers. Sixteen at a time, which the compiler makes one register.
+int64_t greatest(const float* x, int64_t V) {
+    float high[LANES];
+    std::fill_n(high, LANES, -std::numeric_limits<float>::infinity());
+    int64_t i = 0;
+    for (; i + LANES <= V; i += LANES)
+        for (int l = 0; l < LANES; l++) high[l] = x[i + l] > high[l] ? x[i + l] : high[l];
+    float best = *std::max_element(high, high + LANES);
+    for (; i < V; i++) best = std::max(best, x[i]);
+    return std::min<int64_t>(std::find(x, x + V, best) - x, V - 1);
 }
 
 }  // namespace
@@ -42,37 +59,42 @@ extern "C" {
 void genus_contenders(uint64_t key, const uint64_t* samples, int64_t rows, int64_t inner, uint64_t draw,
                       const float* logits, int64_t V, double slack, int64_t room, int64_t* ids, uint64_t* words,
                       int64_t* counts) {
-    std::vector<uint64_t> drawn(V + 8);
+    std::vector<uint64_t> drawn(V + CHUNK + 8);
     std::vector<double> sums(room);
     for (int64_t r = 0; r < rows; r++, logits += V, ids += room, words += room) {
         const int64_t from = (r % inner) * V, skip = from % 4;
-        for (int64_t n = 0; 4 * n < skip + V; n++) {
+        for (int64_t at = 0; at < skip + V; at += CHUNK) {
             bool wanted = false;  // after a filter most ids are out, whatever their noise
-            for (int64_t i = std::max<int64_t>(0, 4 * n - skip); i < std::min(V, 4 * n - skip + 4); i++)
+            const int64_t end = std::min(V, at - skip + CHUNK);
+            for (int64_t i = std::max<int64_t>(0, at - skip); i < end; i++)
                 wanted |= logits[i] > -std::numeric_limits<float>::infinity();
-            if (wanted)  // numpy counts before it draws
+            for (int64_t n = at / 4; n < (at + CHUNK) / 4 && wanted; n++)  // numpy counts before it draws
                 block(key, samples[r / inner], uint64_t(from / 4 + n + 1), draw, drawn.data() + 4 * n);
         }
         const uint64_t* w = drawn.data() + skip;
-        int64_t likeliest = 0;
-        for (int64_t i = 1; i < V; i++) likeliest = logits[i] > logits[likeliest] ? i : likeliest;
+        const int64_t likeliest = greatest(logits, V);
         double best = logits[likeliest] + gumbel(w[likeliest]);
         int64_t n = 0;
-        for (int64_t i = 0; i < V && n >= 0; i++) {
-            if (!(logits[i] + most(w[i]) >= best - slack)) continue;
-            const double sum = logits[i] + gumbel(w[i]);
-            if (!(sum >= best - slack)) continue;
-            if (sum > best) {
-                best = sum;
-                int64_t kept = 0;
-                for (int64_t j = 0; j < n; j++)
-                    if (sums[j] >= best - slack) sums[kept] = sums[j], ids[kept] = ids[j], words[kept++] = words[j];
-                n = kept;
+        for (int64_t start = 0; start < V && n >= 0; start += CHUNK) {
+            const int64_t end = std::min(V, start + CHUNK);
+            int near = 0;
+            for (int64_t i = start; i < end; i++) near |= logits[i] + most(w[i]) >= best - slack;
+            for (int64_t i = start; i < end && near && n >= 0; i++) {
+                if (!(logits[i] + most(w[i]) >= best - slack)) continue;
+                const double sum = logits[i] + gumbel(w[i]);
+                if (!(sum >= best - slack)) continue;
+                if (sum > best) {
+                    best = sum;
+                    int64_t kept = 0;
+                    for (int64_t j = 0; j < n; j++)
+                        if (sums[j] >= best - slack) sums[kept] = sums[j], ids[kept] = ids[j], words[kept++] = words[j];
+                    n = kept;
+                }
+                if (n == room)
+                    n = -1;
+                else
+                    sums[n] = sum, ids[n] = i, words[n++] = w[i];
             }
-            if (n == room)
-                n = -1;
-            else
-                sums[n] = sum, ids[n] = i, words[n++] = w[i];
         }
         counts[r] = n;
     }

@@ -63,6 +63,7 @@ class Block(nn.Module):
         self.causal, self.swiglu, self.dropout, self.last = causal, gate == "swiglu", dropout, last
         hidden = max(16, round(ffn * width / 16) * 16)
         self.qkv = nn.Linear(width, (heads + 2 * kv_heads) * head, bias=False)
+        self.squared = False  # `up` squares what it says itself
         self.out = self.up = self.down = None
         if not mute:
             self.out = nn.Linear(heads * head, width, bias=False)
@@ -148,7 +149,7 @@ class Block(nn.Module):
         if self.swiglu:
             a, g = h.chunk(2, dim=-1)
             h = a * F.silu(g)
-        elif not (isinstance(self.up, Panels) and self.up.squared):
+        elif not self.squared:
             h = relu2(h)
         return x + gated(self.drop(self.down(h)), mods, 5)
 
@@ -156,7 +157,9 @@ class Block(nn.Module):
         """From now on it draws with products of bytes, where their sizes allow it."""
         for name, part in list(self.named_children()):
             if isinstance(part, nn.Linear) and fits(part):
-                setattr(self, name, Panels(part.weight, squared=name == "up" and not self.swiglu))
+                squared = name == "up" and not self.swiglu
+                setattr(self, name, Panels(part.weight, squared))
+                self.squared |= squared
 
     def drop(self, y: Tensor) -> Tensor:
         """Dropout on what a block adds; not a module, so that a rate of zero leaves no trace in a graph."""

@@ -201,7 +201,8 @@ class Decoder(Network):
     def start(self, batch: int, cells: int) -> State | None:
         """Room for `cells` cells."""
         c = self.config
-        return Memory(batch, cells, c.depth, c.kv_heads, c.head, weight(self.norm).dtype, mute=int(c.apart))
+        dtype = weight(self.norm).dtype if self.layers is None else torch.float16
+        return Memory(batch, cells, c.depth, c.kv_heads, c.head, dtype, mute=int(c.apart))
 
     def read(self, ids: Tensor, memory: Memory | None = None, starts: Tensor | None = None) -> Tensor:
         """Ids [B, n], all below `vocab`, to vectors [B, n, width] behind the last norm.
@@ -256,13 +257,15 @@ class Decoder(Network):
         leave = self.embed if self.leave is None else self.leave
         if not isinstance(leave, PackedLinear) and self.config.width % GROUP == 0:
             made.leave = PackedLinear.of(leave, 8)
-        made.blocks = copy.deepcopy(self.blocks).requires_grad_(False)
+        some = [part for block in self.blocks for part in block.children() if isinstance(part, nn.Linear)]
+        few = {id(part): part for part in some if part.in_features % GROUP == 0}
+        made.blocks = copy.deepcopy(self.blocks, few)  # those are not copied but packed
         for block in made.blocks:
             for name, part in list(block.named_children()):
                 part = part.merged() if isinstance(part, Adapted) else part
                 if isinstance(part, nn.Linear) and part.in_features % GROUP == 0:
                     setattr(block, name, PackedLinear.of(part, bits))
-        made.blocks.float()
+        made.blocks.requires_grad_(False).float()
         for name, own in (("embed", self.embed), ("norm", self.norm), ("places", self.places)):
             setattr(made, name, None if own is None else wide(own))
         made.layers = at_once(self.config, made.blocks, bits)

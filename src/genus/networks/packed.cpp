@@ -14,6 +14,7 @@ namespace {
 
 constexpr int GROUP = 32, ROWS = 16, TILE = 8;
 constexpr int AHEAD = 6;  // groups of a row's weights that are fetched before they are needed
+constexpr auto HINT = _MM_HINT_T1;  // the near cache holds what is being multiplied
 constexpr int TURN = 8;  // queries of a row from which on its keys are turned
 
 struct Acts {  // [T, K] as bytes, with the scale of each group and its sum in units of the float
@@ -50,17 +51,18 @@ inline void unpacked(const uint8_t* w, __m512i* u) {
     }
 }
 
-// next: weights that will be wanted soon, as many as w; null: nothing is fetched. Fetching may run over the end: it reads nothing.
+// next: weights that will be wanted soon, of which `share` bytes are fetched a group; fetching may run over the end: it
+// reads nothing.
 template <int BITS, int N>
-inline void tile(const uint8_t* w, const Acts& x, int t, int G, float* y, int rows, int stride, const uint8_t* next) {
+inline void tile(const uint8_t* w, const Acts& x, int t, int G, float* y, int rows, int stride, const uint8_t* next,
+                 int share) {
     constexpr int BLOCK = 64 * BITS + 4 * ROWS;
     __m512 total[N];
     for (int i = 0; i < N; i++) total[i] = _mm512_setzero_ps();
     for (int g = 0; g < G; g++, w += BLOCK) {
         __m512i u[8];
         unpacked<BITS>(w, u);
-        if (next != nullptr)
-            for (int i = 0; i < BLOCK; i += 64) _mm_prefetch((const char*)(next + g * BLOCK + i), _MM_HINT_T0);
+        for (int i = 0; i < share; i += 64) _mm_prefetch((const char*)(next + size_t(g) * share + i), HINT);
         const __m512 d = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)(w + 64 * BITS)));
         const __m512 m = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)(w + 64 * BITS + 32)));
         for (int i = 0; i < N; i++) {
@@ -84,7 +86,8 @@ inline void tile(const uint8_t* w, const Acts& x, int t, int G, float* y, int ro
 template <int BITS, int N>
 inline void rest(int n, const uint8_t* w, const Acts& x, int t, int G, float* y, int rows, int stride) {
     if constexpr (N > 0)
-        n == N ? tile<BITS, N>(w, x, t, G, y, rows, stride, nullptr) : rest<BITS, N - 1>(n, w, x, t, G, y, rows, stride);
+        n == N ? tile<BITS, N>(w, x, t, G, y, rows, stride, nullptr, 0)
+               : rest<BITS, N - 1>(n, w, x, t, G, y, rows, stride);
 }
 
 template <int BITS>
@@ -97,11 +100,14 @@ void product(const uint8_t* w, const Acts& x, int T, int N, int K, float* y, int
         float* to = y + b * ROWS;
         const int rows = N - b * ROWS;
         int t = 0;
-        // A second tile has its weights in the cache: meanwhile those of the next rows come. A single one looks ahead; one
-        // of fewer cells is so quick that the processor's own guesses serve it better.
-        const uint8_t* soon = at + AHEAD * (64 * BITS + 4 * ROWS);
-        for (; t + TILE <= T; t += TILE)
-            tile<BITS, TILE>(at, x, t, G, to, rows, N, T < 2 * TILE ? soon : t == TILE ? at + size : nullptr);
+        // Later tiles have their weights in the cache: meanwhile those of the next rows come, a share with each. A single one
+        // looks ahead; one of fewer cells is so quick that the processor's own guesses serve it better.
+        const int block = 64 * BITS + 4 * ROWS, tiles = T / TILE, share = tiles < 2 ? block : (block / 64 + tiles - 2) / (tiles - 1) * 64;
+        for (; t + TILE <= T; t += TILE) {
+            const int later = t / TILE - 1;
+            const uint8_t* next = tiles < 2 ? at + AHEAD * block : at + size + size_t(later) * G * share;
+            tile<BITS, TILE>(at, x, t, G, to, rows, N, next, tiles > 1 && later < 0 ? 0 : share);
+        }
         rest<BITS, TILE - 1>(T - t, at, x, t, G, to, rows, N);
     }
 }
@@ -129,88 +135,115 @@ struct Layer {
     const uint8_t *qkv, *out, *up, *down;
 };
 
-// Keys [n, D] as blocks of sixteen, [n / 16, D, 16], so that a query meets sixteen at once.
-void turned(const float* k, int n, int D, float* to) {
-    for (int j = 0; j < n; j++)
-        for (int i = 0; i < D; i++) to[(size_t(j / 16) * D + i) * 16 + j % 16] = k[size_t(j) * D + i];
+using half = uint16_t;  // what the memory holds: float16
+constexpr float HIGH = 65504.f;
+constexpr int SHARED = 4;  // queries that meet a key or a value at once
+
+inline __m512 wide(const half* x) { return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)x)); }
+
+void narrowed(const float* x, int n, half* to) {
+    int i = 0;
+    for (; i + 16 <= n; i += 16) {
+        const __m512 in = _mm512_min_ps(_mm512_max_ps(_mm512_loadu_ps(x + i), _mm512_set1_ps(-HIGH)), _mm512_set1_ps(HIGH));
+        _mm256_storeu_si256((__m256i*)(to + i), _mm512_cvtps_ph(in, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    }
+    for (; i < n; i++) to[i] = _cvtss_sh(std::fmin(std::fmax(x[i], -HIGH), HIGH), _MM_FROUND_TO_NEAREST_INT);
 }
 
-// p [n] = the products of a query with the keys; kt: turned, or null.
-void compared(const float* q, const float* k, const float* kt, int n, int D, float scale, float* p) {
+// Keys [n, D] as blocks of sixteen, [n / 16, D, 16], so that a query meets sixteen at once.
+void turned(const half* k, int n, int D, float* to) {
+    for (int j = 0; j < n; j++)
+        for (int i = 0; i < D; i++) to[(size_t(j / 16) * D + i) * 16 + j % 16] = _cvtsh_ss(k[size_t(j) * D + i]);
+}
+
+// Four registers whose sums are brought together by one tree.
+inline __m128 summed(const __m512* s) {
+    const __m512 one = _mm512_add_ps(_mm512_unpacklo_ps(s[0], s[1]), _mm512_unpackhi_ps(s[0], s[1]));
+    const __m512 two = _mm512_add_ps(_mm512_unpacklo_ps(s[2], s[3]), _mm512_unpackhi_ps(s[2], s[3]));
+    const __m512d low = _mm512_unpacklo_pd(_mm512_castps_pd(one), _mm512_castps_pd(two));
+    const __m512d high = _mm512_unpackhi_pd(_mm512_castps_pd(one), _mm512_castps_pd(two));
+    const __m512 all = _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high));
+    const __m256 part = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+    return _mm_add_ps(_mm256_castps256_ps128(part), _mm256_extractf128_ps(part, 1));
+}
+
+// p [n] = the products of a query with turned keys; p has room for a whole step beyond n.
+void compared(const float* q, const float* kt, int n, int D, float scale, float* p) {
     const __m512 by = _mm512_set1_ps(scale);
-    int j = 0;
-    if (kt != nullptr) {
-        for (; j < n; j += 64) {  // p has room for a whole step beyond n
-            __m512 s[4];
-            for (int b = 0; b < 4; b++) s[b] = _mm512_setzero_ps();
-            const float* at = kt + size_t(j) * D;
-            for (int i = 0; i < D; i++) {
-                const __m512 qi = _mm512_set1_ps(q[i]);
-                for (int b = 0; b < 4; b++)
-                    s[b] = _mm512_fmadd_ps(qi, _mm512_loadu_ps(at + (size_t(b) * D + i) * 16), s[b]);
-            }
-            for (int b = 0; b < 4; b++) _mm512_storeu_ps(p + j + 16 * b, _mm512_mul_ps(s[b], by));
-        }
-        return;
-    }
-    for (; j + 4 <= n && D % 16 == 0; j += 4) {  // four keys, whose sums are brought together by one tree
+    for (int j = 0; j < n; j += 64) {
         __m512 s[4];
         for (int b = 0; b < 4; b++) s[b] = _mm512_setzero_ps();
-        for (int i = 0; i < D; i += 16) {
-            const __m512 qi = _mm512_loadu_ps(q + i);
-            for (int b = 0; b < 4; b++) s[b] = _mm512_fmadd_ps(qi, _mm512_loadu_ps(k + size_t(j + b) * D + i), s[b]);
+        const float* at = kt + size_t(j) * D;
+        for (int i = 0; i < D; i++) {
+            const __m512 qi = _mm512_set1_ps(q[i]);
+            for (int b = 0; b < 4; b++) s[b] = _mm512_fmadd_ps(qi, _mm512_loadu_ps(at + (size_t(b) * D + i) * 16), s[b]);
         }
-        const __m512 one = _mm512_add_ps(_mm512_unpacklo_ps(s[0], s[1]), _mm512_unpackhi_ps(s[0], s[1]));
-        const __m512 two = _mm512_add_ps(_mm512_unpacklo_ps(s[2], s[3]), _mm512_unpackhi_ps(s[2], s[3]));
-        const __m512d low = _mm512_unpacklo_pd(_mm512_castps_pd(one), _mm512_castps_pd(two));
-        const __m512d high = _mm512_unpackhi_pd(_mm512_castps_pd(one), _mm512_castps_pd(two));
-        const __m512 all = _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high));
-        const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
-        const __m128 four = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
-        _mm_storeu_ps(p + j, _mm_mul_ps(four, _mm_set1_ps(scale)));
-    }
-    for (; j < n; j++) {
-        const float* kj = k + size_t(j) * D;
-        float s = 0;
-        for (int i = 0; i < D; i++) s += q[i] * kj[i];
-        p[j] = s * scale;
+        for (int b = 0; b < 4; b++) _mm512_storeu_ps(p + j + 16 * b, _mm512_mul_ps(s[b], by));
     }
 }
 
-// y [D] = the values [n, D] by their weights.
-void mixed(const float* p, const float* v, int n, int D, float* y) {
+// p [E, n], rows `room` apart, = the products of E queries, D apart, with the keys.
+template <int E>
+void compared(const float* q, const half* k, int n, int D, float scale, float* p, int room) {
+    int j = 0;
+    for (; j + 4 <= n && D % 16 == 0; j += 4) {
+        __m512 s[E][4];
+        for (int e = 0; e < E; e++)
+            for (int b = 0; b < 4; b++) s[e][b] = _mm512_setzero_ps();
+        for (int i = 0; i < D; i += 16)
+            for (int b = 0; b < 4; b++) {
+                const __m512 key = wide(k + size_t(j + b) * D + i);
+                for (int e = 0; e < E; e++) s[e][b] = _mm512_fmadd_ps(_mm512_loadu_ps(q + e * D + i), key, s[e][b]);
+            }
+        for (int e = 0; e < E; e++) _mm_storeu_ps(p + e * room + j, _mm_mul_ps(summed(s[e]), _mm_set1_ps(scale)));
+    }
+    for (; j < n; j++)
+        for (int e = 0; e < E; e++) {
+            float s = 0;
+            for (int i = 0; i < D; i++) s += q[e * D + i] * _cvtsh_ss(k[size_t(j) * D + i]);
+            p[e * room + j] = s * scale;
+        }
+}
+
+// y [E, D] = the values [n, D] by the weights p [E, n], rows `room` apart.
+template <int E>
+void mixed(const float* p, const half* v, int n, int D, float* y, int room) {
     int from = 0;
     for (; from + 64 <= D; from += 64) {
-        __m512 a[4], b[4];
-        for (int i = 0; i < 4; i++) a[i] = b[i] = _mm512_setzero_ps();
-        int j = 0;
-        for (; j + 2 <= n; j += 2) {
-            const __m512 one = _mm512_set1_ps(p[j]), two = _mm512_set1_ps(p[j + 1]);
-            const float* at = v + size_t(j) * D + from;
+        __m512 a[E][4];
+        for (int e = 0; e < E; e++)
+            for (int i = 0; i < 4; i++) a[e][i] = _mm512_setzero_ps();
+        for (int j = 0; j < n; j++)
             for (int i = 0; i < 4; i++) {
-                a[i] = _mm512_fmadd_ps(one, _mm512_loadu_ps(at + 16 * i), a[i]);
-                b[i] = _mm512_fmadd_ps(two, _mm512_loadu_ps(at + D + 16 * i), b[i]);
+                const __m512 value = wide(v + size_t(j) * D + from + 16 * i);
+                for (int e = 0; e < E; e++) a[e][i] = _mm512_fmadd_ps(_mm512_set1_ps(p[e * room + j]), value, a[e][i]);
             }
-        }
-        for (; j < n; j++)
-            for (int i = 0; i < 4; i++)
-                a[i] = _mm512_fmadd_ps(_mm512_set1_ps(p[j]), _mm512_loadu_ps(v + size_t(j) * D + from + 16 * i), a[i]);
-        for (int i = 0; i < 4; i++) _mm512_storeu_ps(y + from + 16 * i, _mm512_add_ps(a[i], b[i]));
+        for (int e = 0; e < E; e++)
+            for (int i = 0; i < 4; i++) _mm512_storeu_ps(y + e * D + from + 16 * i, a[e][i]);
     }
-    for (int i = from; i < D; i++) y[i] = 0;
-    for (int j = 0; j < n && from < D; j++)
-        for (int i = from; i < D; i++) y[i] += p[j] * v[size_t(j) * D + i];
+    for (int e = 0; e < E; e++) {
+        for (int i = from; i < D; i++) y[e * D + i] = 0;
+        for (int j = 0; j < n && from < D; j++)
+            for (int i = from; i < D; i++) y[e * D + i] += p[e * room + j] * _cvtsh_ss(v[size_t(j) * D + i]);
+    }
 }
 
-// One query against n keys and values; weights of the keys go through `p`.
-void attended(const float* q, const float* k, const float* kt, const float* v, int n, int D, float* p, float* y) {
-    compared(q, k, kt, n, D, 1.f / std::sqrt(float(D)), p);
-    float most = -1e30f, sum = 0;
-    for (int j = 0; j < n; j++) most = p[j] > most ? p[j] : most;
-    for (int j = 0; j < n; j++) p[j] = std::exp(p[j] - most), sum += p[j];
-    mixed(p, v, n, D, y);
-    const float r = 1.f / sum;
-    for (int i = 0; i < D; i++) y[i] *= r;
+// E queries against the same n keys and values; kt: the keys turned, or null. Weights of the keys go through `p`.
+template <int E>
+void attended(const float* q, const half* k, const float* kt, const half* v, int n, int D, float* p, int room, float* y) {
+    const float scale = 1.f / std::sqrt(float(D));
+    if (kt == nullptr) compared<E>(q, k, n, D, scale, p, room);
+    float over[E];
+    for (int e = 0; e < E; e++) {
+        float *row = p + e * room, most = -1e30f, sum = 0;
+        if (kt != nullptr) compared(q + e * D, kt, n, D, scale, row);
+        for (int j = 0; j < n; j++) most = row[j] > most ? row[j] : most;
+        for (int j = 0; j < n; j++) row[j] = std::exp(row[j] - most), sum += row[j];
+        over[e] = 1.f / sum;
+    }
+    mixed<E>(p, v, n, D, y, room);
+    for (int e = 0; e < E; e++)
+        for (int i = 0; i < D; i++) y[e * D + i] *= over[e];
 }
 
 }  // namespace
@@ -258,11 +291,11 @@ void genus_product(int bits, const uint8_t* w, const float* x, int T, int N, int
     product(bits, w, acts, T, N, K, y, threads);
 }
 
-// Vectors h [B, n, width] through all layers, in place. k, v: [layers, B, kv heads, room, head], of which row b holds
+// Vectors h [B, n, width] through all layers, in place. k, v: float16, [layers, B, kv heads, room, head], of which row b holds
 // seen[b] places; n further ones are written. cos, sin: [B, n, head], sin with the sign of the rotation.
-void genus_layers(const Sizes* z, const Layer* layers, float* h, int B, int n, float* k, float* v, int64_t room,
+void genus_layers(const Sizes* z, const Layer* layers, float* h, int B, int n, half* k, half* v, int64_t room,
                   const int32_t* seen, const float* cos, const float* sin, int threads) {
-    const int T = B * n, W = z->width, D = z->head, H = z->heads, V = z->kv_heads, F = z->hidden, half = D / 2;
+    const int T = B * n, W = z->width, D = z->head, H = z->heads, V = z->kv_heads, F = z->hidden, middle = D / 2;
     const int Q = (H + 2 * V) * D;
     std::vector<float> x(size_t(T) * (W > H * D ? W : H * D)), qkv(size_t(T) * Q), a(size_t(T) * H * D), y(size_t(T) * W);
     std::vector<float> up(size_t(T) * 2 * F), f(size_t(T) * F), keys;
@@ -278,16 +311,16 @@ void genus_layers(const Sizes* z, const Layer* layers, float* h, int B, int n, f
             const float *c = cos + size_t(t) * D, *s = sin + size_t(t) * D;
             for (int j = 0; j < H + V; j++) {
                 float* p = row + j * D;
-                for (int i = 0; i < half; i++) {
-                    const float one = p[i], two = p[i + half];
+                for (int i = 0; i < middle; i++) {
+                    const float one = p[i], two = p[i + middle];
                     p[i] = one * c[i] + two * s[i];
-                    p[i + half] = two * c[i + half] + one * s[i + half];
+                    p[i + middle] = two * c[i + middle] + one * s[i + middle];
                 }
             }
             for (int j = 0; j < V; j++) {
                 const size_t at = (((size_t(l) * B + b) * V + j) * room + place) * D;
-                std::memcpy(k + at, row + (H + j) * D, sizeof(float) * D);
-                std::memcpy(v + at, row + (H + V + j) * D, sizeof(float) * D);
+                narrowed(row + (H + j) * D, D, k + at);
+                narrowed(row + (H + V + j) * D, D, v + at);
             }
         }
         int longest = 0;
@@ -301,14 +334,17 @@ void genus_layers(const Sizes* z, const Layer* layers, float* h, int B, int n, f
         }
 #pragma omp parallel num_threads(threads) if (threads > 1)
         {
-            std::vector<float> p(longest + 64);
+            const int line = longest + 64, each_kv = H / V, parts = (each_kv + SHARED - 1) / SHARED;
+            std::vector<float> p(size_t(line) * SHARED);
 #pragma omp for schedule(dynamic, 4)
-            for (int i = 0; i < T * H; i++) {
-                const int t = i / H, j = i % H, b = t / n;
-                const size_t at = ((size_t(l) * B + b) * V + j / (H / V)) * room * D;
-                const float* kt = turn ? keys.data() + (size_t(b) * V + j / (H / V)) * each : nullptr;
-                attended(qkv.data() + size_t(t) * Q + j * D, k + at, kt, v + at, seen[b] + t % n + 1, D, p.data(),
-                         a.data() + size_t(t) * H * D + j * D);
+            for (int i = 0; i < T * V * parts; i++) {
+                const int t = i / (V * parts), g = i / parts % V, first = g * each_kv + i % parts * SHARED, b = t / n;
+                const int few = (g + 1) * each_kv - first < SHARED ? (g + 1) * each_kv - first : SHARED;
+                const size_t at = ((size_t(l) * B + b) * V + g) * room * D;
+                const float* kt = turn ? keys.data() + (size_t(b) * V + g) * each : nullptr;
+                const auto go = few == 4 ? attended<4> : few == 3 ? attended<3> : few == 2 ? attended<2> : attended<1>;
+                go(qkv.data() + size_t(t) * Q + first * D, k + at, kt, v + at, seen[b] + t % n + 1, D, p.data(), line,
+                   a.data() + size_t(t) * H * D + first * D);
             }
         }
         acts.read(a.data(), T, H * D);

@@ -109,7 +109,14 @@ class Tokens(Sampler):
         if self.temperature == 0:
             return logits.argmax(-1)
         left = filtered(logits, self.temperature, self.top_k, self.top_p, self.min_p, self.typical_p)
-        return torch.cat([row.noise.chosen(row.n, one[None]) for row, one in zip(rows, left, strict=True)])
+        ids = torch.empty(left.shape[:2], dtype=torch.long)
+        alike: dict[tuple[int, int], list[int]] = {}
+        for i, row in enumerate(rows):
+            alike.setdefault((row.noise.key, row.n), []).append(i)
+        for (_, n), some in alike.items():
+            noise = rows[some[0]].noise.of(rows[i].noise.samples[0] for i in some)
+            ids[some] = noise.chosen(n, left[some])
+        return ids
 
     def bent(self, logits: Tensor, rows: Sequence[Row]) -> Tensor:
         """Logits [B, C, V] of rows with biases, penalties and rules."""
