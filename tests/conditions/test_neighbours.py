@@ -59,7 +59,7 @@ def test_none_finds_itself(neighbours):
 
 
 def test_what_is_found_lies_on_the_grid_and_how_alike_it_is(neighbours):
-    """Items are one number each and their mean is 2, so two are alike (1), opposite (-1) or nothing to each other (0)."""
+    """Items are one number each, their mean is 2: two are alike (1), opposite (-1) or nothing to each other (0)."""
     grid = asked(neighbours, "bear claws", "broken axes", "unheard of", None).grid
     assert grid.shape == (4, 2 * 4, 4, 4) and neighbours.roads.grid == 8
     first, second = grid[:, :4], grid[:, 4:]

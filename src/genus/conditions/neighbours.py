@@ -212,7 +212,7 @@ def _unit(x: Tensor) -> Tensor:
 
 
 def overlaid(x: Tensor, other: Tensor, share: float, where: Sequence[float]) -> Tensor:
-    """x [C, *dims] with a box of the other's in it: 0.9 times so much of its cells, placed by a number 0 .. 1 an axis."""
+    """x [C, *dims] with a box of the other's in it: 0.9 x share of its cells, placed by a number 0 .. 1 an axis."""
     box: list[slice] = [slice(None)]
     for size, start in zip(x.shape[1:], where, strict=True):
         side = max(1, round(size * (0.9 * share) ** (1 / len(where))))
