@@ -7,11 +7,13 @@ is reckoned. Not here: special tokens and what guards them (`codecs.published`).
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, ClassVar, Never
 
-from jinja2 import TemplateError
+from jinja2 import Template, TemplateError
 from jinja2.ext import Extension, loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -31,7 +33,7 @@ class Generation(Extension):
 
 
 class Room(ImmutableSandboxedEnvironment):
-    """One filling of one template."""
+    """For one template, filled by one at a time. turns: of loops, in this filling."""
 
     intercepted_binops = frozenset({"*", "**"})
 
@@ -89,4 +91,13 @@ def now(form: str) -> str:
 
 def filled(template: str, messages: Sequence[Any], known: Mapping[str, Any]) -> str:
     """The text that a template makes of messages. Raises anything: it is a program of others."""
-    return Room().from_string(template).render(**known, messages=messages)
+    room, program = _read(template, threading.get_ident())
+    room.turns = 0
+    return program.render(**known, messages=messages)
+
+
+@lru_cache(maxsize=16)
+def _read(template: str, thread: int) -> tuple[Room, Template]:
+    """Read once by each thread: that takes longer than to fill it."""
+    room = Room()
+    return room, room.from_string(template)

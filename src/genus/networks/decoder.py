@@ -227,6 +227,7 @@ class Decoder(Network):
     def first(self, ids: Tensor, where: Tensor) -> tuple[Tensor, Table | None]:
         """Ids [B, n] at places [n, 1] or [B, n, 1] as the first layer reads them; their rotary tables if it has any."""
         h: Tensor = self.embed.rows(ids) if isinstance(self.embed, PackedLinear) else self.embed(ids)
+        h = h.to(weight(self.norm).dtype)
         if self.places is None:
             strength = 1.0 if self.config.stretch is None else self.config.stretch.strength
             cos, sin = waves(where.float() * speeds(self.config))
@@ -266,7 +267,8 @@ class Decoder(Network):
                 if isinstance(part, nn.Linear) and part.in_features % GROUP == 0:
                     setattr(block, name, PackedLinear.of(part, bits))
         made.blocks.requires_grad_(False).float()
-        for name, own in (("embed", self.embed), ("norm", self.norm), ("places", self.places)):
+        read = [] if isinstance(made.leave, PackedLinear) else [("embed", self.embed)]  # of it alone rows are looked up
+        for name, own in (*read, ("norm", self.norm), ("places", self.places)):
             setattr(made, name, None if own is None else wide(own))
         made.layers = at_once(self.config, made.blocks, bits)
         return made

@@ -250,8 +250,14 @@ void attended(const float* q, const half* k, const float* kt, const half* v, int
 
 extern "C" {
 
-// Weights w [N, K] rounded to the nearest of d q + m and laid as `tile` reads them; what is beyond row N stays.
-void genus_pack(int bits, const float* w, int64_t N, int64_t K, uint8_t* to, int threads) {
+// Weights w [N, K], float32 or bfloat16, rounded to the nearest of d q + m and laid as `tile` reads them; what is beyond
+// row N stays.
+void genus_pack(int bits, const void* w, int bf16, int64_t N, int64_t K, uint8_t* to, int threads) {
+    const auto read = [&](int64_t at) {
+        if (!bf16) return _mm512_loadu_ps(static_cast<const float*>(w) + at);
+        const __m256i some = _mm256_loadu_si256((const __m256i*)(static_cast<const uint16_t*>(w) + at));
+        return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(some), 16));
+    };
     const int64_t G = K / GROUP, size = 64 * bits + 4 * ROWS;
     const float steps = float((1 << bits) - 1);
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
@@ -259,7 +265,7 @@ void genus_pack(int bits, const float* w, int64_t N, int64_t K, uint8_t* to, int
         const int64_t r = n % ROWS;
         for (int64_t g = 0; g < G; g++) {
             uint8_t* at = to + (n / ROWS * G + g) * size;
-            const __m512 a = _mm512_loadu_ps(w + n * K + g * GROUP), b = _mm512_loadu_ps(w + n * K + g * GROUP + 16);
+            const __m512 a = read(n * K + g * GROUP), b = read(n * K + g * GROUP + 16);
             const float least = _mm512_reduce_min_ps(_mm512_min_ps(a, b));
             const float most = _mm512_reduce_max_ps(_mm512_max_ps(a, b));
             const __m128 span = _mm_div_ss(_mm_set_ss(most - least), _mm_set_ss(steps));

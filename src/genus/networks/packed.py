@@ -70,8 +70,10 @@ class PackedLinear(nn.Module):
         if kernel() is None:
             made.fill(*rounded(linear.weight.detach(), bits))
         else:
-            whole = linear.weight.detach().float().contiguous()
-            sizes = (ctypes.c_int64(outputs), ctypes.c_int64(inputs))
+            whole = linear.weight.detach().contiguous()
+            half = whole.dtype is torch.bfloat16
+            whole = whole if half else whole.float()
+            sizes = (int(half), ctypes.c_int64(outputs), ctypes.c_int64(inputs))
             kernel().genus_pack(bits, at(whole), *sizes, at(made.get_buffer("w")), torch.get_num_threads())
         together([made])
         return made.eval()

@@ -115,7 +115,8 @@ class Tokens(Sampler):
             alike.setdefault((row.noise.key, row.n), []).append(i)
         for (_, n), some in alike.items():
             noise = rows[some[0]].noise.of(rows[i].noise.samples[0] for i in some)
-            ids[some] = noise.chosen(n, left[some])
+            last = some[-1] + 1  # those that stand together are not copied
+            ids[some] = noise.chosen(n, left[some[0] : last] if last - some[0] == len(some) else left[some])
         return ids
 
     def bent(self, logits: Tensor, rows: Sequence[Row]) -> Tensor:
