@@ -61,6 +61,13 @@ class Engine:
         said: dict[str, Any] = json.loads(self._read("result "))
         return said
 
+    def leave(self) -> None:
+        """Nothing more is asked; it ends when it has done what it does then."""
+        assert self.child.stdin is not None
+        self.child.stdin.close()
+        if self.child.wait() != 0:
+            raise SystemExit(f"{self.name} ended:\n{self.log.read_text()[-2000:]}")
+
     def end(self) -> None:
         """It is not needed any more."""
         self.child.kill()

@@ -1,9 +1,11 @@
 """Speed of drawing pictures beside diffusers: the networks of picture_training.py, paired, interleaved rounds.
 
-genus draws as a run does that was trained in bf16: weights and passes in bf16, the sampler's own state in float32. The
-peer is diffusers' network with diffusers' Euler scheduler for flow matching, in bf16 with channels last and in its
-default, float32. All look at their network as often. Weights are random: speed does not depend on them. The same
-pictures drawn by genus in float32 say what bf16 changes. `--busy 1`: one thread, and the processor's time.
+genus draws as a run does that was trained in bf16: weights and passes in bf16, the sampler's own state in float32; the
+transformer also by products of bytes (`--precision int8`). The peer is diffusers' network with diffusers' Euler
+scheduler for flow matching, in bf16 with channels last and in its default, float32. All look at their network as often,
+each in a process of its own, as genus tells its process to keep freed memory. Weights are random: speed does not depend
+on them. The same pictures drawn by genus in float32 say what fewer bits change. `--busy 1`: one thread, and the
+processor's time.
 
     python benchmarks/picture_sampling.py --rounds 7
 """
@@ -11,11 +13,14 @@ pictures drawn by genus in float32 say what bf16 changes. `--busy 1`: one thread
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
+from engines import Engine, asked, clocks, ratios, told, turned
 from picture_training import BARS, SPACE, our_network, their_network
 from torch import Tensor, nn
 
@@ -76,6 +81,26 @@ def theirs(kind: str, steps: int, batch: int, half: bool) -> Draw:
     return draw
 
 
+PEERS = {"diffusers bf16 channels_last": True, "diffusers fp32": False}
+PRECISIONS = {"U-Net": ("bf16", "fp32"), "transformer": ("bf16", "int8", "fp32")}
+
+
+def serve(args: Any) -> None:
+    """One contestant, in its own process; its pictures go to the shared folder."""
+    if args.busy:
+        torch.set_num_threads(1)
+    asking = (args.kind, args.steps, args.batch)
+    if args.engine in PEERS:
+        draw = theirs(*asking, half=PEERS[args.engine])
+    else:
+        draw = ours(*asking, precision=args.engine.removeprefix("genus "))
+    for _ in asked():
+        began = clocks()
+        made = draw()
+        told(began)
+    torch.save(made, args.shared / f"{args.engine}.pt")
+
+
 def main() -> None:
     extra = {
         "--rounds": (int, 7),
@@ -83,46 +108,43 @@ def main() -> None:
         "--batch": (int, 16),
         "--busy": (int, 0),
         "--kind": (str, ""),
+        "--engine": (str, ""),
+        "--shared": (Path, None),
     }
     args = arguments(__doc__, extra)
+    if args.engine:
+        serve(args)
+        return
     began = time.monotonic()
-    now = time.process_time if args.busy else time.perf_counter
-    if args.busy:
-        torch.set_num_threads(1)
+    by = "cpu" if args.busy else "seconds"
     rows: list[Row] = []
     details: list[Row] = []
-    for kind, (over_half, over_single) in BARS.items():
+    for kind, bars in BARS.items():
         if args.kind and kind != args.kind:
             continue
-        asked = (kind, args.steps, args.batch)
-        contestants = {
-            "genus bf16": ours(*asked, "bf16"),
-            "genus fp32": ours(*asked, "fp32"),
-            "diffusers bf16 channels_last": theirs(*asked, half=True),
-            "diffusers fp32": theirs(*asked, half=False),
-        }
-        rates: dict[str, list[float]] = {name: [] for name in contestants}
-        made: dict[str, Tensor] = {}
-        for turn in range(args.rounds + 1):
-            for name, draw in contestants.items():
-                start = now()
-                made[name] = draw()
-                if turn:  # the first one warms up
-                    rates[name].append(args.batch / (now() - start))
-        for name, bar in (
-            ("diffusers bf16 channels_last", over_half),
-            ("diffusers fp32", over_single),
-            ("genus fp32", None),
-        ):
-            ratios = interval([a / b for a, b in zip(rates["genus bf16"], rates[name], strict=True)])
-            rows.append(Row(f"{kind}: genus bf16 over {name}", *ratios, bar=f">= {bar}" if bar else None))
-        off = (made["genus bf16"] - made["genus fp32"]).abs().flatten()
-        levels = 127.5 * off.quantile(0.99)
-        details.append(Row(f"{kind}: 99 % of values that bf16 moves by less than", float(levels), unit="of 255"))
-        details += [Row(f"{kind}: {name}", *interval(values), unit="pictures/s") for name, values in rates.items()]
+        names = [*(f"genus {precision}" for precision in PRECISIONS[kind]), *PEERS]
+        with tempfile.TemporaryDirectory() as folder:
+            words = [sys.executable, __file__, "--kind", kind, "--shared", folder]
+            for flag in ("steps", "batch", "busy"):
+                words += [f"--{flag}", str(getattr(args, flag))]
+            engines = [Engine(n, [*words, "--engine", n], Path(folder) / f"{n}.log") for n in names]
+            found = {name: times[1:] for name, times in turned(engines, args.rounds + 1).items()}  # the first warms up
+            for engine in engines:
+                engine.leave()
+            made = {n: torch.load(Path(folder) / f"{n}.pt", weights_only=True) for n in names if n not in PEERS}
+        for own in names[: len(PRECISIONS[kind]) - 1]:
+            for peer, bar in zip(PEERS, bars, strict=True):
+                times = interval(ratios(found[peer], found[own], by))
+                rows.append(Row(f"{kind}: {own} over {peer}", *times, bar=f">= {bar}"))
+            rows.append(Row(f"{kind}: {own} over genus fp32", *interval(ratios(found["genus fp32"], found[own], by))))
+            off = 127.5 * (made[own] - made["genus fp32"]).abs().flatten().quantile(0.99)
+            details.append(Row(f"{kind}: 99 % of values that {own} moves by less than", float(off), unit="of 255"))
+        for name, times in found.items():
+            speeds = interval([args.batch / one[by] for one in times])
+            details.append(Row(f"{kind}: {name}", *speeds, unit="pictures/s"))
     note = (
         f"{args.rounds} rounds in turns: median, least and most; batch {args.batch}, {args.steps} looks, "
-        f"{torch.get_num_threads()} threads, {'processor' if args.busy else 'clock'} time"
+        f"{1 if args.busy else torch.get_num_threads()} threads, {'processor' if args.busy else 'clock'} time"
     )
     write(args, "picture_sampling", [*rows, *details], time.monotonic() - began, note)
 
