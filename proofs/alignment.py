@@ -53,7 +53,7 @@ QUICK = (
 #: trained model says with certainty: to bring all of these near zero first (centre) would be most of what it learns.
 PHASES = {
     "sft": ("training.rate=3e-4", "training.warmup=0.1", "training.cooldown=0.9"),
-    "dpo": ("training.rate=5e-4", "objective.beta=0.05", "objective.imitation=1.0"),
+    "dpo": ("training.rate=5e-4", "objective.beta=0.02", "objective.imitation=0.25"),
     "reward": ("training.rate=3e-4", "objective.centre=0.0"),
 }
 

@@ -1,5 +1,9 @@
 """What a caption brings to mind: by rare words, never itself, beside x; kept with the weights."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -141,3 +145,16 @@ def test_data_that_says_nothing_gives_no_road():
 def test_ids_cannot_lie_beside_x():
     with pytest.raises(UsageError, match="items of numbers"):
         NeighboursConfig(inside=LabelConfig(), captions=("a", "b")).build(Space((4,), 1, 10))
+
+
+def test_what_is_found_does_not_depend_on_the_order_of_sets():
+    """Python orders a set of words anew in each process; the sum of their weights must not move by it."""
+    words = [f"word{i}" for i in range(40)]
+    texts = [" ".join(words[i : i + 1 + i % 11]) for i in range(30)]
+    code = f"from genus.conditions.neighbours import Index; print(Index({texts!r}).norms)"
+
+    def norms(seed):
+        env = {**os.environ, "PYTHONHASHSEED": str(seed)}
+        return subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
+
+    assert norms(1) == norms(2) == norms(3)

@@ -55,7 +55,7 @@ class Index:
                 self.holding.setdefault(word, []).append(i)
 
     def _norm(self, bag: frozenset[str]) -> float:
-        return math.sqrt(sum(self.weights.get(word, self.rare) for word in bag)) or 1.0
+        return math.sqrt(sum(self.weights.get(word, self.rare) for word in sorted(bag))) or 1.0
 
     def nearest(self, text: str, most: int) -> list[tuple[int, float]]:
         """(place, cosine) of the nearest texts that share a word and are not the same; the first of equals first."""
