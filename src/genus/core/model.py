@@ -107,8 +107,8 @@ class Model:
     def drawing(self, precision: Precision | None = None) -> nn.ModuleDict:
         """The nets that draw: in `precision`, else in the model's own, where its sampler gains by it.
 
-        Those of fewer bits are copies, each made once: weights that change later do not reach them. Conditioners stay
-        as they are.
+        Those of fewer bits are made once, and weights that change later reach them in part or not at all. Conditioners
+        stay as they are.
         """
         if precision is not None and precision not in get_args(Precision):
             raise UsageError(f"precision = {precision!r}; choose one of {', '.join(get_args(Precision))}")
