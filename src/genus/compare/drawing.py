@@ -157,6 +157,7 @@ class Between:
     b: Noise
     turn: tuple[float, ...]
     samples: tuple[int, ...] = field(default=())
+    key: int = 0  # of no one stream
 
     def __len__(self) -> int:
         return len(self.turn)
@@ -178,7 +179,7 @@ class Between:
         """Nothing lies between."""
         raise UsageError("this sampler draws more than normal noise, so there is no way between two samples")
 
-    chosen = gumbel = bits = uniform
+    chosen = gumbel = bits = of = uniform
 
 
 def walk(subject: Subject) -> float:

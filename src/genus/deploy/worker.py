@@ -112,17 +112,19 @@ class Worker:
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
-            done = self._step(job)
+            what, value = self._step(job)
             with self._change:
                 self._turns.popleft()
-                if not done:
+                if what == "value":
                     self._turns.append(job)
+            if what != "left":  # told only now: who hears that it ended finds it gone
+                job.tell(what, value)
         for job in (*self._turns, *self._waiting):
             job.tell("error", Busy("the server is closing"))
 
     @staticmethod
-    def _step(job: Job[Any]) -> bool:
-        """Take one step; whether it was the last."""
+    def _step(job: Job[Any]) -> tuple[str, Any]:
+        """Take one step: what came of it, "left" if nobody wants to hear."""
         # Gradients are a property of the thread, and samplers that take turns would hand each other's setting on.
         with torch.no_grad():
             try:
@@ -130,13 +132,9 @@ class Worker:
                     close = getattr(job.steps, "close", None)
                     if close is not None:
                         close()
-                    return True
-                value = next(job.steps)
+                    return "left", None
+                return "value", next(job.steps)
             except StopIteration:
-                job.tell("end")
-                return True
+                return "end", None
             except Exception as error:
-                job.tell("error", error)
-                return True
-        job.tell("value", value)
-        return False
+                return "error", error
