@@ -3,16 +3,20 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
+from genus.codecs.pixels import PixelsConfig
 from genus.conditions.label import LabelConfig
 from genus.conditions.neighbours import Index, NeighboursConfig
 from genus.conditions.text import TextConfig
-from genus.core import Batch, Noise, Space
+from genus.core import Batch, Model, Noise, Space
 from genus.errors import UsageError
 from genus.networks.transformer import TransformerConfig
+from genus.objectives.flow import Flow
+from genus.samplers.ode import Ode
 
 SPACE = Space((4, 4), 3)
 CAPTIONS = ["crossed swords", "crossed axes", "broken swords", "a bear", "a bear head"]
@@ -103,6 +107,20 @@ def test_a_likeness_can_be_asked(neighbours):
     assert set(fields["caption"]) <= set(CAPTIONS) and fields["likeness"] == [0.25, 0.25]
     with pytest.raises(UsageError, match="likeness = 2: choose"):
         neighbours.draw(Noise(0, (0,)), {"caption": ["x"], "likeness": [2]})
+
+
+def test_it_is_a_knob_of_the_model(neighbours):
+    net = TransformerConfig(depth=1, width=32, head=16, causal=False, timed=True).build(SPACE, neighbours.roads)
+    nets = torch.nn.ModuleDict({"net": net, "conditioner": neighbours})
+    model = Model(PixelsConfig(height=4, width=4, channels=3).load(Path()), SPACE, nets, Flow(), Ode(steps=2))
+    knobs = {"likeness": 0.25, "steps": 3}
+    for asked_of, said in ((knobs, 0.25), ({}, 0.7)):
+        _, sampler, cond = model.ready(Noise(0, (0, 1)), {"caption": ["bear claws"] * 2}, None, asked_of)
+        assert (cond.grid[:, 3] == said).all() and sampler.steps == asked_of.get("steps", 2)
+    assert knobs == {"likeness": 0.25, "steps": 3}
+    neighbours.knob = None
+    with pytest.raises(UsageError, match="likeness"):
+        model.ready(Noise(0, (0,)), {"caption": ["bear claws"]}, None, {"likeness": 0.25})
 
 
 def test_what_is_dropped_inside_is_dropped_beside(neighbours):

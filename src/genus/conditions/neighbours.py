@@ -228,8 +228,8 @@ class NeighboursConfig(ConditionerConfig):
     """inside: what reads the text itself. count: neighbours of a text. most: items that are kept to be found.
 
     patched: share of training items whose first neighbour is made from themselves. likeness: of the first neighbour to
-    what is drawn, unless another is asked: 0 leaves it aside, 1 copies it. captions: of the items kept; found in the
-    data, empty where fewer than two are.
+    what is drawn, unless another is asked: the greater, the more of it is kept. captions: of the items kept; found in
+    the data, empty where fewer than two are.
     """
 
     kind: Literal["conditions.neighbours"] = "conditions.neighbours"

@@ -11,9 +11,10 @@ nothing below asks whether it holds a sequence or a picture.
     source       batches, for ever, resumable
     noise        every random draw, addressed by (key, sample, draw)
 
-words: Space, Cond, Batch ...; noise; contracts: what parts promise; asides: what a network says while it is trained;
-reading: logits of the next cell; paths: from noise to data; texts: what codecs of text can tell besides; model: the
-whole. Imports nothing of ours but the torch-free roots (errors, parts, dialogue); knows no family, medium or stage.
+words: Space, Cond, Batch ...; noise; contracts: what the parts of a model promise; ways: what objectives, samplers,
+wraps and sources promise; asides: what a network says while it is trained; reading: logits of the next cell; paths:
+from noise to data; texts: what codecs of text can tell besides; model: the whole. Imports nothing of ours but the
+torch-free roots (errors, parts, dialogue, heap); knows no family, medium or stage.
 """
 
 from __future__ import annotations
@@ -26,30 +27,32 @@ from genus.core.contracts import (
     CodecConfig,
     Conditioner,
     ConditionerConfig,
-    Draws,
-    Embedder,
-    Judge,
-    LogProb,
-    Metrics,
-    Nets,
     Network,
     NetworkConfig,
-    Objective,
-    Predictor,
-    Sampler,
     Scoring,
     Several,
-    Source,
     Stacked,
     State,
-    Turn,
-    Wrap,
 )
 from genus.core.model import Model, Precision, halved
 from genus.core.noise import Noise
 from genus.core.paths import along, move
 from genus.core.reading import STARTS, behind, next_logits, next_nats
 from genus.core.texts import Conversing, Gapped, Gaps, Spelled, conversed, gapped
+from genus.core.ways import (
+    Draws,
+    Embedder,
+    Judge,
+    LogProb,
+    Metrics,
+    Nets,
+    Objective,
+    Predictor,
+    Sampler,
+    Source,
+    Turn,
+    Wrap,
+)
 from genus.core.words import Batch, Cond, Known, Roads, Rule, Space
 
 __all__ = [

@@ -12,18 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from genus import dialogue, heap
-from genus.core.contracts import (
-    Codec,
-    Conditioner,
-    LogProb,
-    Network,
-    Objective,
-    Predictor,
-    Sampler,
-    Wrap,
-)
+from genus.core.contracts import Codec, Conditioner, Network
 from genus.core.noise import Noise
 from genus.core.texts import conversed, gapped
+from genus.core.ways import LogProb, Objective, Predictor, Sampler, Wrap
 from genus.core.words import Batch, Cond, Known, Rule, Space
 from genus.errors import NoLikelihood, UsageError
 

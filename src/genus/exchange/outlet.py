@@ -25,7 +25,7 @@ from genus import files
 from genus.codecs.published import TEMPLATE
 from genus.core import Codec
 from genus.errors import GenusError, UsageError
-from genus.exchange import configs, gguf, layout, vocabulary
+from genus.exchange import configs, gguf, layout, metadata, vocabulary
 from genus.exchange.packing import FORMATS, Floats, Format
 from genus.exchange.parity import Parity, compared
 from genus.exchange.source import INDEX, SINGLE, opened
@@ -232,11 +232,11 @@ def _card(content: Content, kind: str) -> str:
 
 def _file(content: Content, kind: str, path: Path) -> list[str]:
     """A GGUF."""
-    names = layout.gguf(configs.GGUF[content.kind])
+    names = layout.gguf(metadata.GGUF[content.kind])
     values: dict[str, Any] = {"general.type": "model", "general.name": content.run.name}
     values |= {} if content.licence is None else {"general.license": content.licence.lower()}
     values |= {"general.file_type": FILE_TYPES[kind], "general.quantization_version": 2}
-    values = configs.to_gguf(content.config, content.kind, content.vocab) | values
+    values = metadata.to_gguf(content.config, content.kind, content.vocab) | values
     said, lost = vocabulary.to_gguf(content.codec, content.config, content.vocab)
     heads = [
         (piece.name, piece.shape, _format(piece.name, piece.shape, kind, names))
@@ -251,7 +251,7 @@ def _file(content: Content, kind: str, path: Path) -> list[str]:
         for _, x in _pieces(content, names):
             yield x.numpy()
         if stretch:
-            yield configs.factors(content.config).numpy()
+            yield metadata.factors(content.config).numpy()
 
     gguf.write(path, values | said, heads, data)
     return lost

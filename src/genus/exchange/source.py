@@ -20,7 +20,7 @@ from torch import Tensor
 
 from genus import files
 from genus.errors import GenusError, UsageError
-from genus.exchange import configs, layout, vocabulary
+from genus.exchange import configs, layout, metadata, vocabulary
 from genus.exchange.gguf import Reader
 from genus.exchange.layout import Names
 from genus.exchange.vocabulary import Speech
@@ -259,13 +259,13 @@ def from_gguf(path: Path) -> Source:
     parts = _parts(path)
     reader, kept = parts[0], {name: part for part in parts for name in part.tensors}
     shapes = {name: part.tensors[name].shape for name, part in kept.items()}
-    kind, config, vocab, window = configs.from_gguf(reader.values, shapes)
+    kind, config, vocab, window = metadata.from_gguf(reader.values, shapes)
 
     def read(name: str) -> Tensor:
         return torch.from_numpy(kept[name].read(name))
 
     if "rope_freqs.weight" in shapes:
-        config = configs.stretched(config, read("rope_freqs.weight"))
+        config = metadata.stretched(config, read("rope_freqs.weight"))
         del shapes["rope_freqs.weight"]
     speech = vocabulary.from_gguf(reader.values, vocab)
     stored = [t for part in parts for t in part.tensors.values()]
@@ -276,7 +276,7 @@ def from_gguf(path: Path) -> Source:
         config.but(begin=speech.begin, apart=speech.apart),
         vocab,
         window,
-        layout.gguf(configs.GGUF[kind]),
+        layout.gguf(metadata.GGUF[kind]),
         shapes,
         read,
         speech,
