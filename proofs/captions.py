@@ -5,7 +5,8 @@ has. A recipe draws them; an encoder trained apart (`judges.Reader`, on the trai
 caption's picture among those of 32 captions. Beside it: the same with the captions shuffled, which must give chance,
 and with the real held-out pictures, which is what this encoder can see at all; and the first again by an encoder that
 knows none of the training pictures whose captions are the nearest, which a recipe may have looked at (`rdm`). Writes
-the last seed's first pictures to docs/images.
+the last seed's first pictures to docs/images. `--folds N` leaves the test split alone, by which settings may have been
+chosen: every seed holds out other captions of the training split, and learns from the rest of it.
 
 `--set-name pairs`: coloured shapes that the proof draws, captioned "red circle", some pairs held out although their
 colour and their shape occur. What is drawn for those is judged by rules: the nearest colour of the mean foreground,
@@ -19,6 +20,7 @@ import io
 import itertools
 import textwrap
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ from genus.validate.features import flat
 from genus.validate.retrieval import opponents
 
 AMONG = 32
+FOLD = 400  # captions that a fold holds out
 NEAR = 4  # training pictures that a caption brings to mind, as `conditions.neighbours` has them
 APART = "by an encoder that learned without the training pictures of the captions nearest to those asked"
 MOVES = 8  # ways of giving each picture the caption of another
@@ -71,6 +74,7 @@ def main() -> None:
             "--each": (int, 4),
             "--epochs": (int, 10),
             "--set": (words, []),
+            "--folds": (int, 0),
             "--keep": (Path, None),
         },
     )
@@ -97,19 +101,66 @@ def fresh(run: Run) -> tuple[list[Any], int]:
 
 
 def named(lab: Lab, args: Any, source: Path) -> tuple[list[Row], str]:
-    """Retrieval of real data's captions."""
-    lab.dataset(args.set_name, tables(source))
-    runs = [lab.run(args.set_name, args.recipe, args.budget, seed) for seed in range(args.seeds)]
+    """Retrieval of real data's captions: of the test split by every seed, or of a fold by each."""
+    if args.folds:
+        parts = []
+        for fold in range(args.folds):
+            name = f"{args.set_name}_fold{fold}"
+            lab.dataset(name, folded(source / "train.parquet", lab.folder / name, fold))
+            parts.append(read(lab, args, name, [fold]))
+    else:
+        lab.dataset(args.set_name, tables(source))
+        parts = [read(lab, args, args.set_name, range(args.seeds))]
+    got = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    among = {key: resampled(value * AMONG) for key, value in got.items()}
+    rows = [
+        Row("captions that training has not got, made of words that it has", len(got["drawn"])),
+        Row(f"asked caption found among {AMONG}", *resampled(got["drawn"]), baseline=f"chance {1 / AMONG:.3g}"),
+        Row(f"asked caption found among {AMONG}, over chance", *among["drawn"], bar=">= 5"),
+        Row("the same from the real held-out pictures (ceiling)", *among["real"]),
+        Row("the same with the captions shuffled (control)", *among["shuffled"], baseline="1"),
+        Row(f"{APART}, over chance", *among["drawn, apart"]),
+        Row(f"{APART}, real held-out pictures", *among["real, apart"]),
+        Row(f"{APART}, the training picture of the nearest caption in place of a drawing", *among["copies, apart"]),
+        Row(
+            "pixels off by half of black to white, to the nearest training picture",
+            *resampled(got["new"]),
+            unit="share",
+        ),
+        Row("the same of the real held-out pictures", *resampled(got["new, real"]), unit="share"),
+    ]
+    of = f"{args.folds} folds, each with a seed of its own; " if args.folds else ""
+    return rows, f"{of}encoder: EfficientNet-Lite0 led to MiniLM; bootstrap over captions"
+
+
+def folded(table: Path, folder: Path, fold: int) -> list[Path]:
+    """A training split as two tables, of which the second holds out the fold's captions."""
+    every = pq.read_table(table)
+    captions = np.array([str(c) for c in every["caption"].to_pylist()])
+    order = np.random.default_rng(0).permutation(np.unique(captions))
+    out = np.isin(captions, order[fold * FOLD : (fold + 1) * FOLD])
+    folder.mkdir(exist_ok=True)
+    made = {"train": every.filter(pa.array(~out)), "test": every.filter(pa.array(out))}
+    for split, rows in made.items():
+        files.replace(folder / f"{split}.parquet", partial(pq.write_table, rows))
+    return tables(folder)
+
+
+def read(lab: Lab, args: Any, name: str, seeds: Sequence[int]) -> dict[str, NDArray[Any]]:
+    """Of each fresh caption of a set the share of drawings, and of what they are beside, in which it was found."""
+    runs = [lab.run(name, args.recipe, args.budget, seed) for seed in seeds]
     taught = [(r.media, str(r.fields["caption"])) for r in runs[0].dataset().media("train")]
     reader = Reader(*zip(*taught, strict=True))
     records, held = fresh(runs[0])
-    captions = [str(r.fields["caption"]) for r in records]
+    captions, pictures = [str(r.fields["caption"]) for r in records], [r.media for r in records]
+    lab.say(
+        f"{name}: {len(captions)} of {held} held-out captions are new, and of known words; ridge {reader.ridge:.3g}"
+    )
     index = Index([caption for _, caption in taught])
     near = [[i for i, _ in index.nearest(caption, NEAR)] for caption in captions]
     theirs = {i for places in near for i in places}
     apart = Reader(*zip(*(pair for i, pair in enumerate(taught) if i not in theirs), strict=True))
-    among = min(AMONG, len(captions))
-    others = opponents(captions, among - 1)
+    others = opponents(captions, AMONG - 1)
     said, said_apart = reader.said(captions), apart.said(captions)
     hits, hits_apart = [], []
     for run in runs:
@@ -118,31 +169,21 @@ def named(lab: Lab, args: Any, source: Path) -> tuple[list[Row], str]:
             seen = reader.seen(list(made))
             hits.append(found(said, seen, others))
             hits_apart.append(found(said_apart, apart.seen(list(made)), others))
-        lab.say(f"{run.name}: {np.mean(hits[-args.each :]):.3f} of {len(captions)} captions found among {among}")
-    share = np.mean(hits, axis=0)
+        lab.say(f"{run.name}: {np.mean(hits[-args.each :]):.3f} of {len(captions)} captions found among {AMONG}")
     # The pictures are those of the last turn; each is looked for by another caption, among the same number.
     moved = [np.roll(np.arange(len(captions)), by) for by in range(1, MOVES + 1)]
-    shuffled = np.mean([found(said, seen[at], others) for at in moved], axis=0)
-    real = found(said, reader.seen([r.media for r in records]), others)
-    real_apart = found(said_apart, apart.seen([r.media for r in records]), others)
-    copies = found(said_apart, apart.seen([taught[(places or [0])[0]][0] for places in near]), others)
-    shelf_of = [picture for picture, _ in taught]
-    new, new_real = (anew(pictures, shelf_of) for pictures in (list(made), [r.media for r in records]))
-    rows = [
-        Row("held-out captions", held),
-        Row("of these new, and made of words that training has", len(captions)),
-        Row(f"asked caption found among {among}", *resampled(share), baseline=f"chance {1 / among:.3g}"),
-        Row(f"asked caption found among {among}, over chance", *resampled(share * among), bar=">= 5"),
-        Row("the same from the real held-out pictures (ceiling)", *resampled(real * among)),
-        Row("the same with the captions shuffled (control)", *resampled(shuffled * among), baseline="1"),
-        Row(f"{APART}, over chance", *resampled(np.mean(hits_apart, axis=0) * among)),
-        Row(f"{APART}, real held-out pictures", *resampled(real_apart * among)),
-        Row(f"{APART}, the training picture of the nearest caption in place of a drawing", *resampled(copies * among)),
-        Row("pixels off by half of black to white, to the nearest training picture", *resampled(new), unit="share"),
-        Row("the same of the real held-out pictures", *resampled(new_real), unit="share"),
-    ]
+    copies = [taught[(places or [0])[0]][0] for places in near]
     shown(made, captions, ROOT / "docs" / "images" / f"captions_{args.set_name}.png")
-    return rows, f"encoder: EfficientNet-Lite0 led to MiniLM, ridge {reader.ridge:.3g}; bootstrap over captions"
+    return {
+        "drawn": np.mean(hits, axis=0),
+        "real": found(said, reader.seen(pictures), others),
+        "shuffled": np.mean([found(said, seen[at], others) for at in moved], axis=0),
+        "drawn, apart": np.mean(hits_apart, axis=0),
+        "real, apart": found(said_apart, apart.seen(pictures), others),
+        "copies, apart": found(said_apart, apart.seen(copies), others),
+        "new": anew(list(made), [picture for picture, _ in taught]),
+        "new, real": anew(pictures, [picture for picture, _ in taught]),
+    }
 
 
 def anew(pictures: Sequence[Any], taught: Sequence[Any]) -> NDArray[Any]:
