@@ -72,7 +72,7 @@ def examine(home: Path | None) -> dict[str, Any]:
     import psutil
     import torch
 
-    from genus.networks import bytewise, packed, selfattention
+    from genus.networks import bytewise, packed, rowwise, selfattention
     from genus.train.meter import watts
     from genus.train.probe import bf16_gain, precision
 
@@ -88,6 +88,7 @@ def examine(home: Path | None) -> dict[str, Any]:
     writable = os.access(place, os.W_OK)
     kernels: dict[str, Callable[[], Any]] = {
         "training by bytes": bytewise.kernel,
+        "rows": rowwise.kernel,
         "self-attention": selfattention.kernel,
         "packed weights": packed.kernel,
     }

@@ -197,11 +197,6 @@ def turn(x: Tensor, table: Table) -> Tensor:
     return taped(Turned, taped(Normal, x), *table)
 
 
-def relu2(x: Tensor) -> Tensor:
-    """relu(x)^2."""
-    return taped(Relu2, x)
-
-
 def taped(function: type[torch.autograd.Function], *args: Any) -> Tensor:
     """`function.apply`, which torch leaves untyped."""
     y: Tensor = function.apply(*args)  # type: ignore[no-untyped-call]

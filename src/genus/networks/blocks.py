@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from genus.networks import selfattention
-from genus.networks.attention import Memory, Table, attend, normal, relu2, turn
+from genus.networks.attention import Memory, Table, attend, normal, turn
 from genus.networks.bytewise import Panels, fits
+from genus.networks.rowwise import let_in, normed, squared
 
 Mods = tuple[Tensor, ...] | None  # shift, scale, gate of both halves, each [B, 1, width]
 
@@ -136,9 +137,13 @@ class Block(nn.Module):
         return qk[:, :, : self.heads], qk[:, :, self.heads :], v
 
     def answered(self, x: Tensor, y: Tensor, mods: Mods, told: Told | None) -> Tensor:
-        """x with what attention found, y [B, N, heads x head], and what the feed-forward makes of both."""
+        """x with what attention found, y [B, N, heads x head], and what the feed-forward makes of both.
+
+        Gates start at one, not at zero: what they let in starts at zero by its projection already, and one of the two
+        must move.
+        """
         assert self.out is not None and self.up is not None and self.down is not None, "a mute block has no output"
-        x = x + gated(self.drop(self.out(y)), mods, 2)
+        x = let_in(x, self.drop(self.out(y)), None if mods is None else mods[2])
         if told is not None and self.ask is not None and self.told is not None and self.answer is not None:
             q = normal(self.ask(normal(x)).view(*x.shape[:2], self.heads, self.head))
             k, v = self.told(told.x).view(*told.x.shape[:2], -1, self.head).chunk(2, dim=2)
@@ -150,8 +155,8 @@ class Block(nn.Module):
             a, g = h.chunk(2, dim=-1)
             h = a * F.silu(g)
         elif not self.squared:
-            h = relu2(h)
-        return x + gated(self.drop(self.down(h)), mods, 5)
+            h = squared(h)
+        return let_in(x, self.drop(self.down(h)), None if mods is None else mods[5])
 
     def rounded(self) -> None:
         """From now on it draws with products of bytes, where their sizes allow it."""
@@ -167,11 +172,5 @@ class Block(nn.Module):
 
 
 def modulated(x: Tensor, mods: Mods, at: int) -> Tensor:
-    """Normalised, then shifted and scaled by what time and vector say."""
-    h = normal(x)
-    return h if mods is None else h * (1 + mods[at + 1]) + mods[at]
-
-
-def gated(y: Tensor, mods: Mods, at: int) -> Tensor:
-    """Gates start at one, not at zero: y starts at zero by its projection already, and one of the two must move."""
-    return y if mods is None else y * (1 + mods[at])
+    """Normalised, then scaled and shifted by what time and vector say."""
+    return normed(x) if mods is None else normed(x, mods[at], mods[at + 1])
