@@ -26,6 +26,8 @@ from proof import ROOT, Row, arguments, interval, write
 
 PROMPT = "The history of the town begins with a river, and with the people who came to live beside it."
 OURS = "genus:int4"
+FORMS = (OURS, "genus:int8", "genus:bf16")
+LIKE = ("genus:bf16", "transformers:bf16")  # the same numbers, so a ratio of their own
 PEERS = {"llama": "llama.cpp", "transformers:bf16": "transformers bf16", "transformers:fp32": "transformers float32"}
 #: At least so many times as fast.
 BARS = {
@@ -153,7 +155,7 @@ def main() -> None:
     extra = {
         "--run": (str, None), "--gguf": (Path, None), "--llama": (str, None), "--hf": (str, None),
         "--threads": (int, 1), "--rounds": (int, 7), "--tokens": (int, 128), "--prefill": (int, 512),
-        "--batches": (str, "1,8,16"), "--engines": (str, ",".join([OURS, "genus:int8", *PEERS])), "--engine": (str, ""),
+        "--batches": (str, "1,8,16"), "--engines": (str, ",".join([*FORMS, *PEERS])), "--engine": (str, ""),
     }  # fmt: skip
     args = arguments(__doc__, extra)
     if args.engine:
@@ -180,7 +182,7 @@ def main() -> None:
             command += ["--gguf", str(args.gguf), "--hf", str(args.hf)]
             engines.append(Engine(name, command, Path(folder) / f"{name}.log"))
         ours = engines[0]
-        rounded = [name.partition(":")[2] for name in args.engines.split(",") if name in (OURS, "genus:int8")]
+        rounded = [name.partition(":")[2] for name in args.engines.split(",") if name in FORMS]
         whole = ours.ask(what="nats", tokens=512, precision="fp32")["nats"] if rounded else 0.0
         for precision in rounded:
             off = ours.ask(what="nats", tokens=512, precision=precision)["nats"] - whole
@@ -201,6 +203,9 @@ def main() -> None:
                         baseline=by_processor(made, found[ours.name]),
                     )
                 )
+            if set(LIKE) <= set(found):
+                said = interval(ratios(found[LIKE[1]], found[LIKE[0]]))
+                rows.append(Row(f"{what}: {LIKE[0]} over {PEERS[LIKE[1]]}", *said))
             print(what, "done", flush=True)
         for engine in engines:
             engine.end()

@@ -1,6 +1,6 @@
 """What guesses and kept beginnings save: an imported chat model, one thread, by the processor's time.
 
-    python benchmarks/serving.py --run RUN --precision int4 --rounds 8
+    python benchmarks/serving.py --run RUN --precision int8,int4 --rounds 8
 
 Guesses (`--lookup`): code that goes on and summaries (of SciTLDR's abstracts; without that set, of a
 page here), greedy and drawn, with and without in turns; the texts must be the same. Seconds are those behind the first
@@ -48,26 +48,27 @@ def drawn(model: Any, prompt: Any, knobs: dict[str, Any], chorus: Chorus | None 
     return said, first, time.process_time() - begun
 
 
-def guessed(model: Any, what: str, temperature: float, args: Any) -> list[Row]:
-    """Texts with guesses and without, in turns."""
+def guessed(model: Any, precision: str, what: str, temperature: float, args: Any) -> list[Row]:
+    """Texts with guesses and without, in turns. The bar is for the first of the precisions."""
     found, same = list[tuple[float, float]](), 0
     for turn in range(args.rounds):
-        knobs = {"temperature": temperature, "top_p": 0.95, "tokens": args.tokens, "precision": args.precision}
+        knobs = {"temperature": temperature, "top_p": 0.95, "tokens": args.tokens, "precision": precision}
         guessing = {**knobs, "lookup": args.lookup, "ahead": args.ahead}
         prompt = tasks(model.codec, turn, args.data)[what]
         both = [drawn(model, prompt, k) for k in ((knobs, guessing) if turn % 2 else (guessing, knobs))]
         one, other = both if turn % 2 else both[::-1]
         same += one[0] == other[0]
         found.append((one[2] - one[1], other[2] - other[1]))
-        print(f"{what}, temperature {temperature:g}: {found[-1][0] / found[-1][1]:.2f}", flush=True)
+        print(f"{precision}, {what}, temperature {temperature:g}: {found[-1][0] / found[-1][1]:.2f}", flush=True)
 
     def ratio(pairs: Any) -> float:
         return float(sum(a for a, _ in pairs) / sum(b for _, b in pairs))
 
-    name = f"{what}, {'greedy' if temperature == 0 else f'temperature {temperature:g}'}"
+    name = f"{precision}: {what}, {'greedy' if temperature == 0 else f'temperature {temperature:g}'}"
+    bar = ">= 1.3" if precision == args.precision.split(",")[0] else None
     span = bootstrap(found, ratio)  # type: ignore[arg-type]
     return [
-        Row(f"{name}: times as fast by lookup", ratio(found), *span, bar=">= 1.3"),
+        Row(f"{name}: times as fast by lookup", ratio(found), *span, bar=bar),
         Row(f"{name}: texts that stay the same, of {args.rounds}", same, bar=f"= {args.rounds}"),
     ]
 
@@ -79,7 +80,7 @@ def begun(model: Any, args: Any) -> list[Row]:
     system = {"role": "system", "content": codec.decode(torch.tensor([[codec.ids([page])[0][: args.long - 40]]]))[0]}
     ratios, sizes = list[float](), list[int]()
     for turn in range(max(3, args.rounds // 3)):
-        chorus, short = Chorus(), {"temperature": 0, "tokens": 2, "precision": args.precision}
+        chorus, short = Chorus(), {"temperature": 0, "tokens": 2, "precision": args.precision.split(",")[0]}
         turns = [
             codec.conversation([system, {"role": "user", "content": said}])
             for said in (f"What is part {turn}?", "And why is it so?")
@@ -96,7 +97,7 @@ def begun(model: Any, args: Any) -> list[Row]:
 
 def main() -> None:
     extra = {
-        "--run": (str, None), "--precision": (str, "int4"), "--rounds": (int, 8), "--tokens": (int, 96),
+        "--run": (str, None), "--precision": (str, "int8,int4"), "--rounds": (int, 8), "--tokens": (int, 96),
         "--tasks": (str, "code,summary"), "--temperatures": (str, "0,0.7"), "--lookup": (int, 3), "--ahead": (int, 6),
         "--long": (int, 2000),
     }  # fmt: skip
@@ -105,15 +106,16 @@ def main() -> None:
         raise SystemExit(f"--run {args.run}: not the folder of a run; import a model and name it")
     torch.set_num_threads(1)
     started, model = time.monotonic(), Run(args.run).model()
-    drawn(model, "The", {"temperature": 0, "tokens": args.tokens, "precision": args.precision})
     rows = list[Row]()
-    for what in args.tasks.split(","):
-        for temperature in args.temperatures.split(","):
-            rows += guessed(model, what, float(temperature), args)
+    for precision in args.precision.split(","):
+        drawn(model, "The", {"temperature": 0, "tokens": args.tokens, "precision": precision})
+        for what in args.tasks.split(","):
+            for temperature in args.temperatures.split(","):
+                rows += guessed(model, precision, what, float(temperature), args)
     if args.long:
         rows += begun(model, args)
     note = (
-        f"{args.precision}, one thread, processor time; {args.tokens} tokens of each of {args.rounds} texts, guesses "
+        f"one thread, processor time; {args.tokens} tokens of each of {args.rounds} texts, guesses "
         f"of {args.ahead} at most where {args.lookup} ids agree: all seconds behind the first cell, interval: "
         "bootstrap over texts; beginnings: median, least and most"
     )

@@ -13,7 +13,7 @@ from genus.errors import UsageError
 from genus.networks import packed
 from genus.networks.decoder import DecoderConfig
 from genus.networks.lora import LoraConfig
-from genus.networks.packed import GROUP, PackedLinear, kernel, laid, rounded
+from genus.networks.packed import GROUP, PackedLinear, kernel, laid, rounded, wide
 from genus.networks.transformer import TransformerConfig
 from genus.samplers.drawing import Drawing
 from genus.samplers.tokens import Tokens
@@ -30,8 +30,14 @@ def built(config=LLAMA):
     return net.eval()
 
 
+#: 16 only where a processor multiplies bfloat16.
+WIDTHS = [4, 8, pytest.param(16, marks=pytest.mark.skipif(not wide(), reason="no products of 16 bits"))]
+
+
 def again(linear, bits):
     """The weights that are left of a linear map."""
+    if bits == 16:
+        return linear.weight.detach().bfloat16().float()
     q, d, m = rounded(linear.weight.detach(), bits)
     groups = d.float()[..., None] * q.view(len(q), -1, GROUP).float() + m.float()[..., None]
     return groups.flatten(1)
@@ -65,15 +71,19 @@ def test_the_compiled_file_packs_as_torch_does(bits, size):
         assert torch.equal(PackedLinear.of(linear, bits).get_buffer("w"), wanted)
 
 
-@pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize("rows", [1, 2, 3, 8, 21])
-def test_products_are_those_of_the_rounded_weights(bits, rows):
+@pytest.mark.parametrize("bits", WIDTHS)
+@pytest.mark.parametrize("rows", [1, 2, 3, 6, 7, 8, 21])
+@pytest.mark.parametrize("outputs", [7, 50, 64])
+def test_products_are_those_of_the_rounded_weights(bits, rows, outputs):
     torch.manual_seed(1)
-    linear = torch.nn.Linear(96, 50)
+    linear = torch.nn.Linear(96, outputs)
     x = torch.randn(rows, 96)
     wanted = x @ again(linear, bits).T + linear.bias
-    found = PackedLinear.of(linear, bits).eval()(x[:, None])[:, 0].detach()
+    made = PackedLinear.of(linear, bits).eval()
+    found = made(x[:, None])[:, 0].detach()
     torch.testing.assert_close(found, wanted.detach(), atol=0.03, rtol=0.03)  # activations have 8 bits
+    torch.testing.assert_close(made.numbers(), again(linear, bits), atol=0, rtol=0)
+    assert torch.equal(made.rows(torch.tensor([outputs - 1, 0])), made.numbers()[[outputs - 1, 0]])
 
 
 def test_weights_on_large_pages_are_the_same_and_live_as_long_as_the_network(monkeypatch, tmp_path):
@@ -112,8 +122,24 @@ def test_all_layers_at_once_are_the_layers_one_by_one(apart):
         assert (a - exact[:, :, 10:]).abs().mean() < 0.05 * exact.std()
 
 
-def test_rows_apart_draw_what_they_draw_alone():
-    net = built().packed(8)
+@pytest.mark.skipif(not wide(), reason="no products of 16 bits")
+@pytest.mark.parametrize("tied", [False, True])
+@pytest.mark.parametrize("apart", [False, True])
+def test_with_a_memory_16_bits_say_what_they_say_at_once(apart, tied):
+    net = built(LLAMA.but(apart=apart, tied=tied))
+    half = net.packed(16)
+    assert half.layers is not None and half.answer is not None
+    x = torch.cat([torch.full((2, 1, 1), 77), torch.randint(0, 77, (2, 1, 20))], 2)
+    with torch.no_grad():
+        memory, exact, at_once = half.start(2, 48), net(x), half(x)
+        said = torch.cat([half(x[:, :, a:b], state=memory) for a, b in ((0, 9), (9, 10), (10, 21))], 2)
+    off = (said - exact).norm() / exact.norm()
+    assert off < 0.02 and off < 1.2 * (at_once - exact).norm() / exact.norm()
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_rows_apart_draw_what_they_draw_alone(bits):
+    net = built().packed(bits)
     draw = Tokens(tokens=30, temperature=0)
     alone = [draw.rows(SPACE, Noise(0, (i,)), None)[0][0] for i in range(3)]
     both = [draw.rows(SPACE, Noise(0, (i,)), None)[0][0] for i in range(3)]
@@ -150,7 +176,7 @@ def test_what_has_no_packed_form_says_so():
         TransformerConfig(depth=1, width=32, head=16).build(SPACE, Roads()).packed(4)
 
 
-@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("bits", WIDTHS)
 def test_a_network_in_training_is_packed_as_it_stands(bits):
     """In bf16, and with an adapter: as the same weights in float32, the correction added."""
     x = torch.randint(0, 77, (2, 1, 12))

@@ -33,8 +33,9 @@ from genus.core.contracts import (
     Several,
     Stacked,
     State,
+    halved,
 )
-from genus.core.model import Model, Precision, halved
+from genus.core.model import Model, Precision
 from genus.core.noise import Noise
 from genus.core.paths import along, move
 from genus.core.reading import STARTS, behind, next_logits, next_nats

@@ -5,20 +5,19 @@ How they learn and draw: `core.ways`.
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, TypeVar, runtime_checkable
 
+import torch
 from torch import Tensor, nn
 
 from genus.core.noise import Noise
 from genus.core.words import Batch, Cond, Roads, Space
 from genus.errors import UsageError
 from genus.parts import Part
-
-if TYPE_CHECKING:
-    pass
 
 
 @runtime_checkable
@@ -214,8 +213,26 @@ class Network(nn.Module, ABC):
         return None
 
     def packed(self, bits: int) -> Network:
-        """The same network to draw with, its weights in so many bits (4 or 8). Raises `UsageError` if it has none."""
+        """The same network to draw with, its weights in so many bits: 16, which every one has, 8 or 4.
+
+        Raises `UsageError` for bits that it has not.
+        """
+        if bits == 16:
+            return halved(self)
         raise UsageError(f"{type(self).__name__} has no weights of {bits} bits; choose the precision bf16 or fp32")
+
+
+Net = TypeVar("Net", bound=nn.Module)
+
+
+def halved(net: Net) -> Net:
+    """A copy to draw with: its weights in bfloat16, but for what is `exact` in it."""
+    net = copy.deepcopy(net).requires_grad_(False)
+    exact = net.exact if isinstance(net, Network) else ()
+    for name, weight in net.named_parameters():
+        if name.split(".")[0] not in exact:
+            weight.data = weight.data.to(torch.bfloat16)
+    return net.eval()
 
 
 @runtime_checkable

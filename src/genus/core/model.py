@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from genus import dialogue, heap
-from genus.core.contracts import Codec, Conditioner, Network
+from genus.core.contracts import Codec, Conditioner, Network, halved
 from genus.core.noise import Noise
 from genus.core.texts import conversed, gapped
 from genus.core.ways import LogProb, Objective, Predictor, Sampler, Wrap
@@ -20,16 +19,7 @@ from genus.core.words import Batch, Cond, Known, Rule, Space
 from genus.errors import NoLikelihood, UsageError
 
 Precision = Literal["bf16", "fp32", "int8", "int4"]
-
-
-def halved(net: nn.Module) -> nn.Module:
-    """A copy to draw with: its weights in bfloat16, but for what is `exact` in it."""
-    net = copy.deepcopy(net).requires_grad_(False)
-    exact = net.exact if isinstance(net, Network) else ()
-    for name, weight in net.named_parameters():
-        if name.split(".")[0] not in exact:
-            weight.data = weight.data.to(torch.bfloat16)
-    return net.eval()
+BITS = {"bf16": 16, "int8": 8, "int4": 4}
 
 
 @final
@@ -88,11 +78,6 @@ class Model:
         return x[:, : x.shape[1] - 1] if self.codec.streams else x
 
     @cached_property
-    def _half(self) -> nn.ModuleDict:
-        nets = self.nets.items()
-        return nn.ModuleDict({k: net if isinstance(net, Conditioner) else halved(net) for k, net in nets})
-
-    @cached_property
     def _packed(self) -> dict[int, nn.ModuleDict]:
         return {}
 
@@ -104,15 +89,16 @@ class Model:
         """
         if precision is not None and precision not in get_args(Precision):
             raise UsageError(f"precision = {precision!r}; choose one of {', '.join(get_args(Precision))}")
-        if precision in ("int8", "int4"):
-            bits = int(precision[3:])
-            if bits not in self._packed:
-                nets = self.nets.items()
-                some = {k: net.packed(bits) if isinstance(net, Network) else net for k, net in nets}
-                self._packed[bits] = nn.ModuleDict(some)
-            return self._packed[bits]
-        own = self.precision if self.sampler.wide else "fp32"
-        return self._half if (precision or own) == "bf16" else self.nets
+        kind = precision or (self.precision if self.sampler.wide else "fp32")
+        if kind == "fp32":
+            return self.nets
+        bits = BITS[kind]
+        if bits not in self._packed:
+            made = {name: net.packed(bits) if isinstance(net, Network) else net for name, net in self.nets.items()}
+            if bits == 16:
+                made |= {k: halved(net) for k, net in self.nets.items() if not isinstance(net, Network | Conditioner)}
+            self._packed[bits] = nn.ModuleDict(made)
+        return self._packed[bits]
 
     def predictor(
         self,

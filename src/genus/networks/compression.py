@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from genus.errors import UsageError
 from genus.networks.attention import Table, places
-from genus.networks.decoder import Decoder, Layer
+from genus.networks.decoder import Decoder, Layer, weight
 from genus.networks.packed import GROUP, PackedLinear, rounded
 from genus.networks.rounding import fed_back, scaled
 
@@ -81,7 +81,8 @@ def compressed(
     for mine, theirs in ((made.embed, net.embed), (made.leave, net.leave)):
         if isinstance(mine, PackedLinear) and isinstance(theirs, nn.Linear | nn.Embedding):
             mine.fill(*rounded(theirs.weight, 8))
-    begun = [made.first(ids[None], places((len(ids),), 0, len(ids))) for ids in texts]
+    kind = weight(made.norm).dtype
+    begun = [made.first(ids[None], places((len(ids),), 0, len(ids)), kind) for ids in texts]
     rows, tables = [h for h, _ in begun], [table for _, table in begun]
     for at, (block, target) in enumerate(zip(net.blocks, made.blocks, strict=True)):
         assert isinstance(block, Layer) and isinstance(target, Layer)

@@ -1,10 +1,13 @@
-// The products of a decoder with weights of 4 or 8 bits, and one pass through its layers without leaving this file.
+// The products of a decoder with weights of 4, 8 or 16 bits, and one pass through its layers without leaving this file.
 //
-// w = d q + m with q unsigned, and d, m of each 32 weights of a row; activations are rounded to 8 bits, 32 at a time. So
-// a product is sums of bytes (VNNI), put together in float32. Sixteen rows lie together: q of four columns of each make
-// one register. C interface alone; `packed.py` compiles, loads and describes it.
+// Of 4 and 8: w = d q + m with q unsigned, and d, m of each 32 weights of a row; activations are rounded to 8 bits, 32 at a
+// time. So a product is sums of bytes (VNNI), put together in float32. Sixteen rows lie together: q of four columns of each
+// make one register. Of 16: weights and activations are bfloat16, two columns of sixteen rows make one register. C interface
+// alone; `packed.py` compiles, loads and describes it.
 
 #include <immintrin.h>
+
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -17,10 +20,22 @@ constexpr int AHEAD = 6;  // groups of a row's weights that are fetched before t
 constexpr auto HINT = _MM_HINT_T1;  // the near cache holds what is being multiplied
 constexpr int TURN = 8;  // queries of a row from which on its keys are turned
 
-struct Acts {  // [T, K] as bytes, with the scale of each group and its sum in units of the float
+// Bytes of 32 columns of sixteen rows.
+constexpr int block_of(int bits) { return 64 * bits + (bits < 16 ? 4 * ROWS : 0); }
+
+struct Acts {  // [T, K] as bytes, with the scale of each group and its sum in units of the float; or as bfloat16
     std::vector<int8_t> q;
     std::vector<float> scale, sum;
-    void read(const float* x, int T, int K) {
+    std::vector<uint16_t> wide;
+    void read(const float* x, int T, int K, int bits) {
+#ifdef __AVX512BF16__
+        if (bits == 16) {
+            wide.resize(size_t(T) * K);
+            for (size_t i = 0; i < wide.size(); i += 16)
+                _mm256_storeu_si256((__m256i*)(wide.data() + i), (__m256i)_mm512_cvtneps_pbh(_mm512_loadu_ps(x + i)));
+            return;
+        }
+#endif
         const int G = K / GROUP;
         q.resize(size_t(T) * K), scale.resize(size_t(T) * G), sum.resize(size_t(T) * G);
         for (int i = 0; i < T * G; i++) {
@@ -56,7 +71,7 @@ inline void unpacked(const uint8_t* w, __m512i* u) {
 template <int BITS, int N>
 inline void tile(const uint8_t* w, const Acts& x, int t, int G, float* y, int rows, int stride, const uint8_t* next,
                  int share) {
-    constexpr int BLOCK = 64 * BITS + 4 * ROWS;
+    constexpr int BLOCK = block_of(BITS);
     __m512 total[N];
     for (int i = 0; i < N; i++) total[i] = _mm512_setzero_ps();
     for (int g = 0; g < G; g++, w += BLOCK) {
@@ -93,7 +108,7 @@ inline void rest(int n, const uint8_t* w, const Acts& x, int t, int G, float* y,
 template <int BITS>
 void product(const uint8_t* w, const Acts& x, int T, int N, int K, float* y, int threads) {
     const int G = K / GROUP, blocks = (N + ROWS - 1) / ROWS;
-    const size_t size = size_t(G) * (64 * BITS + 4 * ROWS);
+    const size_t size = size_t(G) * block_of(BITS);
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (int b = 0; b < blocks; b++) {
         const uint8_t* at = w + b * size;
@@ -102,7 +117,7 @@ void product(const uint8_t* w, const Acts& x, int T, int N, int K, float* y, int
         int t = 0;
         // Later tiles have their weights in the cache: meanwhile those of the next rows come, a share with each. A single one
         // looks ahead; one of fewer cells is so quick that the processor's own guesses serve it better.
-        const int block = 64 * BITS + 4 * ROWS, tiles = T / TILE, share = tiles < 2 ? block : (block / 64 + tiles - 2) / (tiles - 1) * 64;
+        const int block = block_of(BITS), tiles = T / TILE, share = tiles < 2 ? block : (block / 64 + tiles - 2) / (tiles - 1) * 64;
         for (; t + TILE <= T; t += TILE) {
             const int later = t / TILE - 1;
             const uint8_t* next = tiles < 2 ? at + AHEAD * block : at + size + size_t(later) * G * share;
@@ -112,7 +127,72 @@ void product(const uint8_t* w, const Acts& x, int T, int N, int K, float* y, int
     }
 }
 
+#ifdef __AVX512BF16__
+constexpr int FEW = 6, BANDS = 2;  // activations and blocks of rows that meet at once: what is loaded of either serves all
+
+// As `tile`, of 16 bits. Bands are `size` bytes apart.
+template <int N, int R>
+__attribute__((noinline)) void tile16(const uint8_t* w, size_t size, const uint16_t* x, int K, float* y, int rows,
+                                      int stride, const uint8_t* next, int share) {
+    __m512 total[N][R];
+#pragma GCC unroll 6
+    for (int i = 0; i < N; i++)
+#pragma GCC unroll 2
+        for (int r = 0; r < R; r++) total[i][r] = _mm512_setzero_ps();
+    for (int k = 0; k < K; k += 2, w += 64, next += share) {
+        for (int i = 0; i < share; i += 64) _mm_prefetch((const char*)next + i, HINT);
+        __m512bh u[R];
+#pragma GCC unroll 2
+        for (int r = 0; r < R; r++) u[r] = (__m512bh)_mm512_loadu_si512(w + r * size);
+#pragma GCC unroll 6
+        for (int i = 0; i < N; i++) {
+            int32_t two;
+            std::memcpy(&two, x + size_t(i) * K + k, 4);
+            const __m512bh one = (__m512bh)_mm512_set1_epi32(two);
+#pragma GCC unroll 2
+            for (int r = 0; r < R; r++) total[i][r] = _mm512_dpbf16_ps(total[i][r], one, u[r]);
+        }
+    }
+#pragma GCC unroll 2
+    for (int r = 0; r < R; r++) {
+        const int left = rows - r * ROWS;
+        const __mmask16 there = left >= ROWS ? 0xffff : left > 0 ? (1 << left) - 1 : 0;
+#pragma GCC unroll 6
+        for (int i = 0; i < N; i++) _mm512_mask_storeu_ps(y + size_t(i) * stride + r * ROWS, there, total[i][r]);
+    }
+}
+
+template <int N>
+void tiled16(int n, int bands, const uint8_t* w, size_t size, const uint16_t* x, int K, float* y, int rows, int stride,
+             const uint8_t* next, int share) {
+    if constexpr (N > 0) {
+        if (n < N) return tiled16<N - 1>(n, bands, w, size, x, K, y, rows, stride, next, share);
+        bands == BANDS ? tile16<N, BANDS>(w, size, x, K, y, rows, stride, next, share)
+                       : tile16<N, 1>(w, size, x, K, y, rows, stride, next, share);
+    }
+}
+
+void product16(const uint8_t* w, const Acts& x, int T, int N, int K, float* y, int threads) {
+    const int blocks = (N + ROWS - 1) / ROWS, parts = (T + FEW - 1) / FEW;
+    const size_t size = size_t(K) * 2 * ROWS;
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+    for (int b = 0; b < blocks; b += BANDS) {
+        const uint8_t* at = w + b * size;
+        for (int p = 0, t = 0; p < parts; p++) {
+            const int n = (T - t + parts - p - 1) / (parts - p);  // as even as can be
+            // With the first comes what the next rows will want.
+            tiled16<FEW>(n, std::min(BANDS, blocks - b), at, size, x.wide.data() + size_t(t) * K, K,
+                         y + size_t(t) * N + b * ROWS, N - b * ROWS, N, at + BANDS * size, p ? 0 : BANDS * 64);
+            t += n;
+        }
+    }
+}
+#endif
+
 void product(int bits, const uint8_t* w, const Acts& x, int T, int N, int K, float* y, int threads) {
+#ifdef __AVX512BF16__
+    if (bits == 16) return product16(w, x, T, N, K, y, threads);
+#endif
     bits == 8 ? product<8>(w, x, T, N, K, y, threads) : product<4>(w, x, T, N, K, y, threads);
 }
 
@@ -250,15 +330,37 @@ void attended(const float* q, const half* k, const float* kt, const half* v, int
 
 extern "C" {
 
-// Weights w [N, K], float32 or bfloat16, rounded to the nearest of d q + m and laid as `tile` reads them; what is beyond
-// row N stays.
+// Whether weights of 16 bits are served.
+int genus_wide() {
+#ifdef __AVX512BF16__
+    return 1;
+#else
+    return 0;
+#endif
+}
+
+// Weights w [N, K], float32 or bfloat16, rounded to the nearest of d q + m, or to bfloat16, and laid as `tile` reads them;
+// what is beyond row N stays.
 void genus_pack(int bits, const void* w, int bf16, int64_t N, int64_t K, uint8_t* to, int threads) {
     const auto read = [&](int64_t at) {
         if (!bf16) return _mm512_loadu_ps(static_cast<const float*>(w) + at);
         const __m256i some = _mm256_loadu_si256((const __m256i*)(static_cast<const uint16_t*>(w) + at));
         return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(some), 16));
     };
-    const int64_t G = K / GROUP, size = 64 * bits + 4 * ROWS;
+    const int64_t G = K / GROUP, size = block_of(bits);
+#ifdef __AVX512BF16__
+    if (bits == 16) {
+#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
+        for (int64_t n = 0; n < N; n++)
+            for (int64_t k = 0; k < K; k += 16) {
+                uint32_t two[8];
+                _mm256_storeu_si256((__m256i*)two, (__m256i)_mm512_cvtneps_pbh(read(n * K + k)));
+                for (int j = 0; j < 8; j++)
+                    std::memcpy(to + n / ROWS * K * 2 * ROWS + (k / 2 + j) * 4 * ROWS + n % ROWS * 4, &two[j], 4);
+            }
+        return;
+    }
+#endif
     const float steps = float((1 << bits) - 1);
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (int64_t n = 0; n < N; n++) {
@@ -293,7 +395,7 @@ void genus_pack(int bits, const void* w, int bf16, int64_t N, int64_t K, uint8_t
 // y [T, N] = x [T, K] times the packed rows.
 void genus_product(int bits, const uint8_t* w, const float* x, int T, int N, int K, float* y, int threads) {
     Acts acts;
-    acts.read(x, T, K);
+    acts.read(x, T, K, bits);
     product(bits, w, acts, T, N, K, y, threads);
 }
 
@@ -309,7 +411,7 @@ void genus_layers(const Sizes* z, const Layer* layers, float* h, int B, int n, h
     for (int l = 0; l < z->depth; l++) {
         const Layer& layer = layers[l];
         normed(h, layer.before, z->eps, T, W, x.data());
-        acts.read(x.data(), T, W);
+        acts.read(x.data(), T, W, z->bits);
         product(z->bits, layer.qkv, acts, T, Q, W, qkv.data(), threads);
         for (int t = 0; t < T; t++) {
             const int b = t / n, place = seen[b] + t % n;
@@ -353,18 +455,18 @@ void genus_layers(const Sizes* z, const Layer* layers, float* h, int B, int n, h
                    a.data() + size_t(t) * H * D + first * D);
             }
         }
-        acts.read(a.data(), T, H * D);
+        acts.read(a.data(), T, H * D, z->bits);
         product(z->bits, layer.out, acts, T, W, H * D, y.data(), threads);
         for (size_t i = 0; i < size_t(T) * W; i++) h[i] += y[i];
         normed(h, layer.middle, z->eps, T, W, x.data());
-        acts.read(x.data(), T, W);
+        acts.read(x.data(), T, W, z->bits);
         product(z->bits, layer.up, acts, T, 2 * F, W, up.data(), threads);
         for (int t = 0; t < T; t++) {
             const float *u = up.data() + size_t(t) * 2 * F, *g = u + F;
             float* to = f.data() + size_t(t) * F;
             for (int i = 0; i < F; i++) to[i] = u[i] * g[i] / (1.f + std::exp(-g[i]));
         }
-        acts.read(f.data(), T, F);
+        acts.read(f.data(), T, F, z->bits);
         product(z->bits, layer.down, acts, T, W, F, y.data(), threads);
         for (size_t i = 0; i < size_t(T) * W; i++) h[i] += y[i];
     }

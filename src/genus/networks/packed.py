@@ -1,9 +1,11 @@
-"""A decoder's weights in 4 or 8 bits, packed once for decoding, and its layers in one call (`packed.cpp`).
+"""A decoder's weights in 4, 8 or 16 bits, packed once for decoding, and its layers in one call (`packed.cpp`).
 
-Each 32 weights of a row have a scale and a least value: w = d q + m, as in GGUF's Q4_1. Activations are rounded to 8
-bits, 32 at a time, sums are float32. Embeddings stay as they are, the output matrix has 8 bits always: that is where
-4 cost most. The C++ file is compiled when first needed, which takes a few seconds, and kept; where that does not work
-(no compiler, a processor without AVX-512 VNNI) torch multiplies the same rounded weights: as good, no faster.
+Of 4 and 8 bits, each 32 weights of a row have a scale and a least value: w = d q + m, as in GGUF's Q4_1. Activations
+are rounded to 8 bits, 32 at a time. Of 16, weights and activations are bfloat16. Sums are float32. Embeddings stay as
+they are, the output matrix has 8 bits at least: that is where 4 cost most. The C++ file is compiled when first needed,
+which takes a few seconds, and kept; where that does not work (no compiler, a processor without AVX-512 VNNI) torch
+multiplies the same rounded weights: as good, no faster. Weights of 16 bits are packed only where the kernel reads them
+(`wide`).
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from genus.compiled import compiled
 from genus.errors import UsageError
 from genus.networks.attention import Memory, Table
 
-GROUP, ROWS = 32, 16
+GROUP, ROWS, WIDE = 32, 16, 16
 LINE, LARGE = 64, 8 << 20  # bytes: of the cache's lines; of weights that are worth large pages
 SIZES = ("depth", "width", "head", "heads", "kv_heads", "hidden")
 SOURCE = Path(__file__).with_suffix(".cpp")
@@ -33,6 +35,17 @@ NEEDED = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "f16c")
 def kernel() -> Any:
     """The compiled functions, or None."""
     return compiled(SOURCE, "-ffast-math", "-fopenmp", "-lmvec", "-lm", needs=NEEDED)
+
+
+def wide() -> bool:
+    """Whether there are products of packed weights of 16 bits: a processor that multiplies bfloat16."""
+    found = kernel()
+    return found is not None and bool(found.genus_wide())
+
+
+def size(bits: int) -> int:
+    """Bytes of 32 columns of sixteen rows."""
+    return 64 * bits + (4 * ROWS if bits < WIDE else 0)
 
 
 def rounded(w: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -48,7 +61,7 @@ def rounded(w: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
 
 @final
 class PackedLinear(nn.Module):
-    """x [.., K] -> [.., N], as `nn.Linear` with its weights in 4 or 8 bits, a buffer `w` as `packed.cpp` reads it.
+    """x [.., K] -> [.., N], as `nn.Linear` with its weights in 4, 8 or 16 bits, a buffer `w` as `packed.cpp` reads it.
 
     K is a multiple of 32. Not trained: raises `UsageError` where a gradient is wanted.
     """
@@ -56,7 +69,7 @@ class PackedLinear(nn.Module):
     def __init__(self, inputs: int, outputs: int, bits: int, bias: bool = False) -> None:
         super().__init__()
         self.inputs, self.outputs, self.bits = inputs, outputs, bits
-        shape = -(-outputs // ROWS), inputs // GROUP, 64 * bits + 4 * ROWS
+        shape = -(-outputs // ROWS), inputs // GROUP, size(bits)
         self.register_buffer("w", torch.zeros(shape, dtype=torch.uint8))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
         self.plain: Tensor | None = None  # the weights as numbers, where no kernel reads `w`
@@ -139,6 +152,9 @@ def laid(q: Tensor, d: Tensor, m: Tensor, bits: int) -> Tensor:
 
 def spread(w: Tensor, bits: int) -> Tensor:
     """What `laid` put together, [blocks, K / 32, bytes], as numbers: float32 [blocks, K / 32, ROWS, 32]."""
+    if bits == WIDE:
+        pairs = w.view(torch.bfloat16).view(*w.shape[:-1], GROUP // 2, ROWS, 2)
+        return pairs.transpose(-3, -2).flatten(-2).float()
     q, d, m = torch.split(w, [64 * bits, 2 * ROWS, 2 * ROWS], -1)
     if bits == 4:
         q = torch.stack([part.view(*q.shape[:-1], 4, 64) for part in (q & 15, q >> 4)], -2)
