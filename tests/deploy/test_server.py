@@ -600,6 +600,25 @@ def test_addresses_and_names_that_will_not_do(tales: Run, tmp_path: Path) -> Non
         app([tales, text_run(tmp_path / "other" / "tales")])
 
 
+def test_a_precision_is_that_of_requests_that_name_none(tmp_path: Path) -> None:
+    run = image_run(tmp_path / "shapes")
+    half = Live([run], precision="bf16")
+    try:
+        asked = {"model": "shapes", "n": 1, "seed": 3, "response_format": "b64_json"}
+        plain, own = (
+            half.post("/v1/images/generations", **asked, **more).json()["data"][0]
+            for more in ({}, {"precision": "fp32"})
+        )
+    finally:
+        half.close()
+    assert plain["genus"]["knobs"] == {"precision": "bf16"} and own["genus"]["knobs"] == {"precision": "fp32"}
+    for made, precision in ((plain, "bf16"), (own, "fp32")):
+        wanted = generate(run, None, 1, 3, tmp_path / precision, {"precision": precision}).files[0]
+        assert base64.b64decode(made["b64_json"]) == wanted.read_bytes()
+    with pytest.raises(UsageError, match="precision = 'int3'; choose one of"):
+        app([run], precision="int3")
+
+
 SERVER = """
 import sys
 from pathlib import Path

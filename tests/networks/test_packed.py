@@ -3,12 +3,13 @@
 import copy
 import gc
 import mmap
+from dataclasses import replace
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from genus.core import Noise, Roads, Space
+from genus.core import Model, Noise, Roads, Space
 from genus.errors import UsageError
 from genus.networks import packed
 from genus.networks.decoder import DecoderConfig
@@ -135,6 +136,16 @@ def test_with_a_memory_16_bits_say_what_they_say_at_once(apart, tied):
         said = torch.cat([half(x[:, :, a:b], state=memory) for a, b in ((0, 9), (9, 10), (10, 21))], 2)
     off = (said - exact).norm() / exact.norm()
     assert off < 0.02 and off < 1.2 * (at_once - exact).norm() / exact.norm()
+
+
+@pytest.mark.skipif(not wide(), reason="no products of 16 bits")
+def test_a_decoder_that_learned_in_16_bits_draws_from_packed_ones():
+    nets = torch.nn.ModuleDict({"net": built()})
+    model = Model(None, SPACE, nets, None, Tokens(), precision="bf16")
+    assert model.drawing()["net"].layers is not None
+    assert replace(model, precision="fp32").drawing() is nets
+    other = torch.nn.ModuleDict({"net": TransformerConfig(depth=1, width=32, head=16).build(SPACE, Roads())})
+    assert Model(None, SPACE, other, None, Tokens(), precision="bf16").drawing() is other
 
 
 @pytest.mark.parametrize("bits", WIDTHS)

@@ -227,6 +227,7 @@ def serve(
     amateur: Annotated[
         str | None, typer.Option(help="A weaker run: all texts with less of what it would say; `contrast`: how much.")
     ] = None,
+    precision: Annotated[str | None, typer.Option(help="Of requests that name none: as of generate.")] = None,
     home: Home = None,
     json: Json = False,
 ) -> None:
@@ -235,6 +236,8 @@ def serve(
     Example: genus serve letters --port 8000
 
     Example: genus serve letters --draft letters-small
+
+    Example: genus serve smol --precision int8
     """
     from genus.deploy import serve as run_serve
 
@@ -246,7 +249,9 @@ def serve(
         )
 
     guesses, weaker = (None if name is None else opened(name, home) for name in (draft, amateur))
-    run_serve(found, host, port, not force, api_key=api_key, ready=ready, draft=guesses, amateur=weaker)
+    run_serve(
+        found, host, port, not force, api_key=api_key, ready=ready, draft=guesses, amateur=weaker, precision=precision
+    )
 
 
 def chat(

@@ -212,6 +212,11 @@ class Network(nn.Module, ABC):
         """A fresh state for `cells` cells along the first axis, or None: this network keeps none."""
         return None
 
+    @property
+    def brisk(self) -> bool:
+        """Whether `packed(16)` is quicker even where cells are read one by one."""
+        return False
+
     def packed(self, bits: int) -> Network:
         """The same network to draw with, its weights in so many bits: 16, which every one has, 8 or 4.
 

@@ -28,8 +28,8 @@ class Model:
     """A codec, trained nets, and how to read them. Made by a phase; used by validate and deploy, or as another's
     codec.
 
-    precision: of the nets while they draw, where the sampler gains by it; what a sampler keeps, likelihoods and vectors
-    are float32 always. It is the one that the nets were trained in, so they know its rounding.
+    precision: of the nets while they draw, where sampler or nets gain by it; what a sampler keeps, likelihoods and
+    vectors are float32 always. It is the one that the nets were trained in, so they know its rounding.
     """
 
     codec: Codec
@@ -81,15 +81,16 @@ class Model:
     def _packed(self) -> dict[int, nn.ModuleDict]:
         return {}
 
-    def drawing(self, precision: Precision | None = None) -> nn.ModuleDict:
-        """The nets that draw: in `precision`, else in the model's own, where its sampler gains by it.
+    def drawing(self, precision: str | None = None) -> nn.ModuleDict:
+        """The nets that draw: in `precision`, else in the model's own, where sampler or nets gain by it.
 
         Those of fewer bits are made once, and weights that change later reach them in part or not at all. Conditioners
         stay as they are.
         """
         if precision is not None and precision not in get_args(Precision):
             raise UsageError(f"precision = {precision!r}; choose one of {', '.join(get_args(Precision))}")
-        kind = precision or (self.precision if self.sampler.wide else "fp32")
+        gains = self.sampler.wide or any(isinstance(net, Network) and net.brisk for net in self.nets.values())
+        kind = precision or (self.precision if gains else "fp32")
         if kind == "fp32":
             return self.nets
         bits = BITS[kind]

@@ -219,13 +219,14 @@ class Order:
 
     def run(self, served: Served) -> Iterator[list[Growth]]:
         """All choices' growth, prompt after prompt; a choice's index is its sample's."""
+        knobs = {**served.knobs, **self.knobs}
         for i, prompt in enumerate(self.prompts):
             indices = range(i * self.drawn, (i + 1) * self.drawn)
             if self.echo and isinstance(prompt, str):
                 yield [Growth(index, prompt) for index in indices]
             for batch in samples.pieces(indices, streams=True):
-                if self.knobs["tokens"]:
-                    yield from grow(served.model, prompt, self.seed, batch, self.stops, self.knobs, served.chorus)
+                if knobs["tokens"]:
+                    yield from grow(served.model, prompt, self.seed, batch, self.stops, knobs, served.chorus)
                 else:
                     yield [Growth(index, "", "length") for index in batch]
 

@@ -118,8 +118,9 @@ def router(find: Find, worker: Worker) -> APIRouter:
         scale = times(asked.size, width, height)
         seed = secrets.randbits(53) if asked.seed is None else asked.seed
         prompt = asked.prompt or None
-        plan = Manifest(served.maker, seed, 0, (0,), "", prompt, asked.knobs, scale)
-        pieces = await all_of(request, worker, draw(served, plan, asked.n or 1), asked.knobs)
+        knobs = {**served.knobs, **asked.knobs}
+        plan = Manifest(served.maker, seed, 0, (0,), "", prompt, knobs, scale)
+        pieces = await all_of(request, worker, draw(served, plan, asked.n or 1), knobs)
         data: list[dict[str, Any]] = []
         for content, sample in chain.from_iterable(pieces):
             if asked.response_format == "url":

@@ -41,7 +41,7 @@ class Refusal(GenusError):
 @final
 @dataclass(frozen=True)
 class Served:
-    """A run behind an endpoint. path: of that endpoint."""
+    """A run behind an endpoint. path: of that endpoint. knobs: of requests that say nothing else."""
 
     name: str
     model: Model
@@ -49,6 +49,7 @@ class Served:
     maker: Maker
     path: str
     created: int
+    knobs: Mapping[str, Any] = field(default_factory=dict)
     chorus: Chorus = field(default_factory=Chorus)
 
     @cached_property

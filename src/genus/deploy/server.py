@@ -37,11 +37,11 @@ ENDPOINTS: Mapping[str, Endpoint] = MappingProxyType(
 GRACE = 3
 
 
-def served(run: Run, draft: Run | None = None, amateur: Run | None = None) -> Served:
+def served(run: Run, draft: Run | None = None, amateur: Run | None = None, precision: str | None = None) -> Served:
     """A run, loaded. draft: a smaller one that guesses for it, amateur: a weaker one that it is told apart from, if it
-    makes texts.
+    makes texts. precision: of requests that name none; None: the model's own.
 
-    Raises `UsageError` if nothing here serves its medium.
+    Raises `UsageError` if nothing here serves its medium, or it has no such precision.
     """
     kind = origins.medium(run)
     if kind.name not in ENDPOINTS:
@@ -52,7 +52,9 @@ def served(run: Run, draft: Run | None = None, amateur: Run | None = None) -> Se
         model = samples.drafted(model, draft.path)
     if amateur is not None and model.codec.streams:
         model, _ = samples.contrasted(model, {"amateur": amateur.path})
-    return Served(run.name, model, kind, samples.maker(run), ENDPOINTS[kind.name].path, created)
+    model.drawing(precision)  # weights are rounded now, not while the first request waits
+    knobs = {} if precision is None else {"precision": precision}
+    return Served(run.name, model, kind, samples.maker(run), ENDPOINTS[kind.name].path, created, knobs)
 
 
 def app(
@@ -63,16 +65,17 @@ def app(
     hosts: Sequence[str] = (),
     draft: Run | None = None,
     amateur: Run | None = None,
+    precision: str | None = None,
 ) -> FastAPI:
     """The application; loads every run. origins: other pages that may call it; hosts: its names, empty for any.
 
-    draft, amateur: see `served`.
+    draft, amateur, precision: see `served`.
     """
     models: dict[str, Served] = {}
     for run in runs:
         if run.name in models:
             raise UsageError(f"two of these runs are called {run.name!r}; a request could not tell them apart")
-        models[run.name] = served(run, draft, amateur)
+        models[run.name] = served(run, draft, amateur, precision)
     worker = Worker()
 
     @asynccontextmanager
@@ -161,6 +164,7 @@ def serve(
     ready: Callable[[str], object] | None = None,
     draft: Run | None = None,
     amateur: Run | None = None,
+    precision: str | None = None,
 ) -> None:
     """Serve until Ctrl-C; `ready` is told the address once it listens. port 0: any free one.
 
@@ -174,7 +178,9 @@ def serve(
             release.admit(run)
     local = host in LOOPBACK or _loopback(host)
     hosts = (*LOOPBACK, host) if local else ()
-    application = app(runs, api_key=api_key, origins=origins, hosts=hosts, draft=draft, amateur=amateur)
+    application = app(
+        runs, api_key=api_key, origins=origins, hosts=hosts, draft=draft, amateur=amateur, precision=precision
+    )
     with _listen(host, port) as listener:
         at = listener.getsockname()
         if ready is not None:

@@ -28,7 +28,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from genus import dialogue
-from genus.core import Batch, Codec, Model, Noise, Precision, Source, Space, behind
+from genus.core import Batch, Codec, Model, Network, Noise, Precision, Source, Space, behind
 from genus.data.cache import Cache
 from genus.data.dialogue import DialogueConfig
 from genus.data.source import SourceConfig, order
@@ -79,7 +79,7 @@ class Attempts(Source):
         rows = [some[i // group] for i in range(self.size)]
         noise = Noise(self.seed).child("attempts").of(range(step * self.size, (step + 1) * self.size))
         now = replace(self.model)  # copies of fewer bits are of the weights as they stand
-        knobs = {**PLAINLY, "precision": self.config.precision}
+        knobs = {**PLAINLY, "precision": self.config.precision or _own(now)}
         x, mask = now.answers(noise, [q.asked for q in rows], self.config.tokens, **knobs)
         if x.shape[2] > self.model.space.dims[0]:
             raise UsageError(
@@ -98,6 +98,13 @@ class Attempts(Source):
             worth = self.config.worth(reward, extra["far"])
         weight = torch.cat([advantages(part, self.config.advantage) for part in torch.split(worth, group)])
         return Batch(x, mask=mask, weight=weight, extra=extra, ids=[q.name for q in rows])
+
+
+def _own(model: Model) -> Precision | None:
+    """bf16 where weights that are learned in it draw faster when packed; None: as they are."""
+    some = [net for net in model.nets.values() if isinstance(net, Network) and net.brisk]
+    half = any(p.dtype is torch.bfloat16 for net in some for p in net.parameters())
+    return "bf16" if half else None
 
 
 #: How answers are drawn: from the policy as it is.

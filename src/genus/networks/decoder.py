@@ -251,6 +251,12 @@ class Decoder(Network):
             return said
         return F.linear(h, leave.weight).float()
 
+    @property
+    def brisk(self) -> bool:
+        """See `Network`."""
+        leave = self.embed if self.leave is None else self.leave
+        return wide_products() and served(self.config, self.blocks) and not isinstance(leave, PackedLinear)
+
     def packed(self, bits: int) -> Decoder:
         """See `Network`. Experts are left as they are, and so are weights that were compressed already.
 
@@ -259,7 +265,7 @@ class Decoder(Network):
         """
         if bits == 16:
             made, leave = halved(self), self.embed if self.leave is None else self.leave
-            if wide_products() and served(self.config, self.blocks) and not isinstance(leave, PackedLinear):
+            if self.brisk and not isinstance(leave, PackedLinear):
                 made.layers = PackedLayers(self.config, self.rounded(bits), bits)
                 made.answer = PackedLinear.of(leave, bits)
             return made
