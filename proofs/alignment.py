@@ -255,7 +255,7 @@ def told(found: Sequence[dict[str, dict[str, Numbers]]]) -> list[Row]:
 def main() -> None:
     """See the module."""
     wanted = {
-        "--sft": (int, 100), "--dpo": (int, 80), "--judge": (int, 40), "--rank": (int, 16), "--texts": (int, 60),
+        "--sft": (int, 100), "--dpo": (int, 160), "--judge": (int, 40), "--rank": (int, 16), "--texts": (int, 60),
         "--held": (int, 1000), "--keep": (Path, None),
     }  # fmt: skip
     args = arguments(__doc__, wanted)
