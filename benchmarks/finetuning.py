@@ -19,7 +19,7 @@ less), the most memory that each process has held, and the largest distance of t
 
 Rollouts: `--answers` conversations, `--group` to a question as GRPO asks for them, answered by the model in training,
 at temperature 1 and unfiltered, the same number of tokens for all. genus draws as `learned.attempts` does, with weights
-of 8 bits (`source.precision=int8`, packed anew for each batch: that is counted) and with its own in bf16.
+of 8 bits (`source.precision=int8`) and of 16, packed anew for each batch: that is counted.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ ENGINES: dict[str, Callable[[Any], None]] = {
     "trl-lora": lambda args: trl(args, True, False),
     "trl-lora-kept": lambda args: trl(args, True, True),
     "genus-rollouts": lambda args: genus_rollouts(args, "int8"),
-    "genus-rollouts-bf16": lambda args: genus_rollouts(args, None),
+    "genus-rollouts-bf16": lambda args: genus_rollouts(args, "bf16"),
     "transformers-bf16": lambda args: transformers(args, "bf16"),
     "transformers-fp32": lambda args: transformers(args, "fp32"),
 }
