@@ -98,6 +98,7 @@ def main() -> None:
         subject = Subject.of(run)
         text = Likelihood(order=6, counted=args.counted, held=args.held, primed=0)(subject)
         lines = Completion(items=args.files, points=args.points, order=6, counted=args.counted)(subject)
+        summary = run.summary  # the folder may not outlive this block
     found = {finding.name: finding for result in (text, lines) for finding in (*result.metrics, *result.baselines)}
     for name in ("bits_per_byte", "line_match", "gap_match", "gap_bits_per_byte"):
         print({n: round(f.value, 4) for n, f in found.items() if n.startswith(name)}, file=sys.stderr)
@@ -117,7 +118,6 @@ def main() -> None:
         row("bits per byte that are saved", found["gap_bits_saved"]),
         sure("the same, the lower end of its interval", found["gap_bits_saved"]),
     ]
-    summary = run.summary
     size = f"{int(summary['parameters']) / 1e6:.2f} M parameters, {summary['steps']:,} steps, --budget {args.budget}"
     notes = " ".join((*text.notes, *lines.notes))
     write(
