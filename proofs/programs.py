@@ -3,8 +3,8 @@
 `codegen` learns from the modules of the standard library (without its tests and tables of characters) and is asked of
 files that it never saw: bits per byte; the rest of a line, whose beginning is given (line completion); and the same
 rest with the lines behind it given too (fill in the middle). Whether what follows helps is judged by the bits of the
-rest: of rests that are found exactly there are too few to tell. The n-gram (modified Kneser-Ney) counts all the training
-text. Intervals are a bootstrap over files.
+rest: of rests that are found exactly there are too few to tell. The n-gram (modified Kneser-Ney) counts all the
+training text. Intervals are a bootstrap over files.
 
 --budget: of the training. --keep FOLDER: data and run stay there; the same command goes on with them. --set: settings
 of the recipe, with spaces between. --counted, --held: bytes of training text that the n-gram counts, of held-out text.
