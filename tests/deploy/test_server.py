@@ -22,7 +22,7 @@ import uvicorn
 from deploy_toys import gated, image_run, text_run
 
 from genus import files
-from genus.deploy import app, generate, reproduce, serve
+from genus.deploy import app, completions, generate, reproduce, serve
 from genus.deploy.server import _listen
 from genus.errors import GenusError, UsageError
 from genus.media import image
@@ -617,6 +617,23 @@ def test_a_precision_is_that_of_requests_that_name_none(tmp_path: Path) -> None:
         assert base64.b64decode(made["b64_json"]) == wanted.read_bytes()
     with pytest.raises(UsageError, match="precision = 'int3'; choose one of"):
         app([run], precision="int3")
+
+
+def test_so_are_texts_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, whole = [], completions.grow
+
+    def told(model: Any, prompt: Any, seed: Any, batch: Any, stops: Any, knobs: Any, chorus: Any) -> Any:
+        asked.append(knobs.get("precision"))
+        return whole(model, prompt, seed, batch, stops, knobs, chorus)
+
+    monkeypatch.setattr(completions, "grow", told)
+    half = Live([text_run(tmp_path / "tales")], precision="bf16")
+    try:
+        for more in ({}, {"precision": "fp32"}):
+            half.client.completions.create(model="tales", prompt="a", max_tokens=2, extra_body=more)
+    finally:
+        half.close()
+    assert asked == ["bf16", "fp32"]
 
 
 SERVER = """

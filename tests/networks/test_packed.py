@@ -11,10 +11,11 @@ from safetensors.torch import load_file, save_file
 
 from genus.core import Model, Noise, Roads, Space
 from genus.errors import UsageError
+from genus.learned.attempts import as_learned
 from genus.networks import packed
 from genus.networks.decoder import DecoderConfig
 from genus.networks.lora import LoraConfig
-from genus.networks.packed import GROUP, PackedLinear, kernel, laid, rounded, wide
+from genus.networks.packed import GROUP, PackedLinear, halves, kernel, laid, rounded
 from genus.networks.transformer import TransformerConfig
 from genus.samplers.drawing import Drawing
 from genus.samplers.tokens import Tokens
@@ -31,8 +32,8 @@ def built(config=LLAMA):
     return net.eval()
 
 
-#: 16 only where a processor multiplies bfloat16.
-WIDTHS = [4, 8, pytest.param(16, marks=pytest.mark.skipif(not wide(), reason="no products of 16 bits"))]
+no_halves = pytest.mark.skipif(not halves(), reason="no compiler, or a processor that does not multiply bfloat16")
+WIDTHS = [4, 8, pytest.param(16, marks=no_halves)]
 
 
 def again(linear, bits):
@@ -123,7 +124,7 @@ def test_all_layers_at_once_are_the_layers_one_by_one(apart):
         assert (a - exact[:, :, 10:]).abs().mean() < 0.05 * exact.std()
 
 
-@pytest.mark.skipif(not wide(), reason="no products of 16 bits")
+@no_halves
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("apart", [False, True])
 def test_with_a_memory_16_bits_say_what_they_say_at_once(apart, tied):
@@ -138,12 +139,14 @@ def test_with_a_memory_16_bits_say_what_they_say_at_once(apart, tied):
     assert off < 0.02 and off < 1.2 * (at_once - exact).norm() / exact.norm()
 
 
-@pytest.mark.skipif(not wide(), reason="no products of 16 bits")
+@no_halves
 def test_a_decoder_that_learned_in_16_bits_draws_from_packed_ones():
     nets = torch.nn.ModuleDict({"net": built()})
     model = Model(None, SPACE, nets, None, Tokens(), precision="bf16")
     assert model.drawing()["net"].layers is not None
     assert replace(model, precision="fp32").drawing() is nets
+    assert as_learned(model) is None, "float32 weights are drawn from as they are"
+    assert as_learned(replace(model, nets=torch.nn.ModuleDict({"net": built().bfloat16()}))) == "bf16"
     other = torch.nn.ModuleDict({"net": TransformerConfig(depth=1, width=32, head=16).build(SPACE, Roads())})
     assert Model(None, SPACE, other, None, Tokens(), precision="bf16").drawing() is other
 

@@ -79,7 +79,7 @@ class Attempts(Source):
         rows = [some[i // group] for i in range(self.size)]
         noise = Noise(self.seed).child("attempts").of(range(step * self.size, (step + 1) * self.size))
         now = replace(self.model)  # copies of fewer bits are of the weights as they stand
-        knobs = {**PLAINLY, "precision": self.config.precision or _own(now)}
+        knobs = {**PLAINLY, "precision": self.config.precision or as_learned(now)}
         x, mask = now.answers(noise, [q.asked for q in rows], self.config.tokens, **knobs)
         if x.shape[2] > self.model.space.dims[0]:
             raise UsageError(
@@ -100,8 +100,8 @@ class Attempts(Source):
         return Batch(x, mask=mask, weight=weight, extra=extra, ids=[q.name for q in rows])
 
 
-def _own(model: Model) -> Precision | None:
-    """bf16 where weights that are learned in it draw faster when packed; None: as they are."""
+def as_learned(model: Model) -> Precision | None:
+    """How a model in training draws: in bf16 where it learns in that and draws faster when packed; None: as it is."""
     some = [net for net in model.nets.values() if isinstance(net, Network) and net.brisk]
     half = any(p.dtype is torch.bfloat16 for net in some for p in net.parameters())
     return "bf16" if half else None

@@ -29,8 +29,7 @@ from genus.networks.again import through
 from genus.networks.attention import Memory, Scaled, Table, Turned, attend, begun, places, taped, walls, waves
 from genus.networks.experts import Experts, gated
 from genus.networks.lora import Adapted
-from genus.networks.packed import GROUP, PackedLayers, PackedLinear, kernel
-from genus.networks.packed import wide as wide_products
+from genus.networks.packed import GROUP, PackedLayers, PackedLinear, halves, kernel
 from genus.networks.scores import scored
 from genus.networks.stretches import Evenly, Stretch, Yarn
 from genus.parts import Part
@@ -254,20 +253,20 @@ class Decoder(Network):
     @property
     def brisk(self) -> bool:
         """See `Network`."""
-        leave = self.embed if self.leave is None else self.leave
-        return wide_products() and served(self.config, self.blocks) and not isinstance(leave, PackedLinear)
+        return self.config.bits is None and halves() and served(self.config, self.blocks)
 
     def packed(self, bits: int) -> Decoder:
         """See `Network`. Experts are left as they are, and so are weights that were compressed already.
 
-        Of 16 bits it has its weights twice where they can be packed: so a memory is read from two to eight times as
-        fast, and what is read at once, as it was.
+        Of 16 bits it has its weights twice where that pays (`brisk`): packed for what is read with a memory, and as
+        torch multiplies them for what is read at once.
         """
         if bits == 16:
-            made, leave = halved(self), self.embed if self.leave is None else self.leave
-            if self.brisk and not isinstance(leave, PackedLinear):
+            made = halved(self)
+            if self.brisk:
                 made.layers = PackedLayers(self.config, self.rounded(bits), bits)
-                made.answer = PackedLinear.of(leave, bits)
+                leave = self.embed if self.leave is None else self.leave
+                made.answer = leave if isinstance(leave, PackedLinear) else PackedLinear.of(leave, bits)
             return made
         if self.config.bits is not None:
             if bits != self.config.bits:

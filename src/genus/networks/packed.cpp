@@ -331,7 +331,7 @@ void attended(const float* q, const half* k, const float* kt, const half* v, int
 extern "C" {
 
 // Whether weights of 16 bits are served.
-int genus_wide() {
+int genus_halves() {
 #ifdef __AVX512BF16__
     return 1;
 #else

@@ -5,7 +5,7 @@ are rounded to 8 bits, 32 at a time. Of 16, weights and activations are bfloat16
 they are, the output matrix has 8 bits at least: that is where 4 cost most. The C++ file is compiled when first needed,
 which takes a few seconds, and kept; where that does not work (no compiler, a processor without AVX-512 VNNI) torch
 multiplies the same rounded weights: as good, no faster. Weights of 16 bits are packed only where the kernel reads them
-(`wide`).
+(`halves`).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from genus.compiled import compiled
 from genus.errors import UsageError
 from genus.networks.attention import Memory, Table
 
-GROUP, ROWS, WIDE = 32, 16, 16
+GROUP, ROWS, HALF = 32, 16, 16
 LINE, LARGE = 64, 8 << 20  # bytes: of the cache's lines; of weights that are worth large pages
 SIZES = ("depth", "width", "head", "heads", "kv_heads", "hidden")
 SOURCE = Path(__file__).with_suffix(".cpp")
@@ -37,15 +37,15 @@ def kernel() -> Any:
     return compiled(SOURCE, "-ffast-math", "-fopenmp", "-lmvec", "-lm", needs=NEEDED)
 
 
-def wide() -> bool:
+def halves() -> bool:
     """Whether there are products of packed weights of 16 bits: a processor that multiplies bfloat16."""
     found = kernel()
-    return found is not None and bool(found.genus_wide())
+    return found is not None and bool(found.genus_halves())
 
 
 def size(bits: int) -> int:
     """Bytes of 32 columns of sixteen rows."""
-    return 64 * bits + (4 * ROWS if bits < WIDE else 0)
+    return 64 * bits + (4 * ROWS if bits < HALF else 0)
 
 
 def rounded(w: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -152,7 +152,7 @@ def laid(q: Tensor, d: Tensor, m: Tensor, bits: int) -> Tensor:
 
 def spread(w: Tensor, bits: int) -> Tensor:
     """What `laid` put together, [blocks, K / 32, bytes], as numbers: float32 [blocks, K / 32, ROWS, 32]."""
-    if bits == WIDE:
+    if bits == HALF:
         pairs = w.view(torch.bfloat16).view(*w.shape[:-1], GROUP // 2, ROWS, 2)
         return pairs.transpose(-3, -2).flatten(-2).float()
     q, d, m = torch.split(w, [64 * bits, 2 * ROWS, 2 * ROWS], -1)

@@ -35,7 +35,8 @@ void genus_normed(const bf16* x, const bf16* shift, const bf16* scale, int64_t a
                   int64_t width, bf16* y, float* by, int threads) {
 #pragma omp parallel for num_threads(threads) if (threads > 1) schedule(static)
     for (int64_t row = 0; row < samples * n; ++row) {
-        const bf16 *from = x + row * width, *add = shift + row / n * apart, *times = scale + row / n * apart;
+        const bf16 *from = x + row * width, *add = shift, *times = scale;
+        if (scale != nullptr) add += row / n * apart, times += row / n * apart;
         bf16* to = y + row * width;
         const float own = by[row] = scaled(from, width);
         const __m512 all = _mm512_set1_ps(own);
@@ -59,7 +60,7 @@ void genus_normed_back(const bf16* g, const bf16* x, const float* by, const bf16
 #pragma omp for schedule(dynamic)
         for (int64_t sample = 0; sample < samples; ++sample) {
             std::fill(sums, sums + 2 * width, 0.f);
-            const bf16* times = scale + sample * apart;
+            const bf16* times = scale == nullptr ? nullptr : scale + sample * apart;
             for (int64_t row = sample * n; row < (sample + 1) * n; ++row) {
                 const bf16 *at = x + row * width, *asked = g + row * width;
                 const __m512 all = _mm512_set1_ps(by[row]);

@@ -1,9 +1,10 @@
 """What lies between a transformer's products, in one pass each way: normalised and modulated rows, gates, a square.
 
-As operators one after another, these are a tenth of a step and write nine arrays; in one pass each it is a third of
-that. For bfloat16 on a processor with the instructions for it: sums and what lies between are float32, and a result is
-rounded once, so it is nearer to float32 than the operators are. Elsewhere it is the operators. All are rows apart, so a
-sample comes out the same in any company; all are operators that a compiler of graphs takes as they are.
+As operators one after another they take a tenth of a step of a small transformer of pictures, in one pass each about
+half of that (docs/log.md). For bfloat16 on a processor with the instructions for it: sums and what lies between are
+float32, and a result is rounded once, so it is nearer to float32 than the operators are. Elsewhere it is the operators.
+All are rows apart, so a sample comes out the same in any company; all are operators that a compiler of graphs takes as
+they are.
 """
 
 from __future__ import annotations

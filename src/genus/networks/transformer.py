@@ -191,13 +191,11 @@ class Transformer(Network):
         x = normal(self.tokens(tokens.to(dtype)))
         return Told(x, tokens.any(-1), rotary(where, self.config.head, dtype), mods)
 
-    def packed(self, bits: int) -> Transformer:
-        """See `Network`: products of the blocks are of bytes, inputs rounded row by row; the rest is in bfloat16."""
-        made = halved(self)
-        if bits == 16:
-            return made
+    def packed(self, bits: int) -> Network:
+        """See `Network`. Of 8: the blocks multiply bytes, inputs rounded row by row; the rest is in bfloat16."""
         if bits != 8:
-            super().packed(bits)
+            return super().packed(bits)
+        made = halved(self)
         for part in made.modules():
             if isinstance(part, Block):
                 part.rounded()
