@@ -17,9 +17,11 @@ bf16 autocast, activations worked out again in the backward pass (`trl`), and th
 medians of the ratios inside a turn, by the clock and by the processor's time (which other load on the machine moves
 less), the most memory that each process has held, and the largest distance of the loss curves.
 
-Rollouts: `--answers` conversations, `--group` to a question as GRPO asks for them, answered by the model in training,
-at temperature 1 and unfiltered, the same number of tokens for all. genus draws as `learned.attempts` does, with weights
-of 8 bits (`source.precision=int8`) and of 16, packed anew for each batch: that is counted.
+Rollouts: `--answers` conversations, `--group` to a question as GRPO asks for them and other questions each turn,
+answered by the model in training, at temperature 1 and unfiltered: up to `--longest` tokens, each answer as long as it
+comes out, and once more with `--tokens` for all. Counted is what belongs to an answer, its end mark too: generate goes
+on until the last one of a batch has ended. genus draws as `learned.attempts` does, with weights of 8 bits
+(`source.precision=int8`) and of 16, packed anew for each batch: that is counted.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +159,7 @@ def trl(args: Any, lora: bool, kept: bool) -> None:
     trainer.train()
 
 
-def genus_rollouts(args: Any, precision: str | None) -> None:
+def genus_rollouts(args: Any, precision: str, ends: bool) -> None:
     """Answers of a model whose weights stand as they do in training: in bf16."""
     from dataclasses import replace
 
@@ -170,17 +173,17 @@ def genus_rollouts(args: Any, precision: str | None) -> None:
     torch.set_num_threads(args.threads)
     model = load_model(Path(args.run))[0]
     model.nets.to(torch.bfloat16)
-    questions = json.loads((args.shared / "questions.json").read_text())
-    rows = [(Message("user", text),) for text in questions]
-    knobs = {**PLAINLY, "logit_bias": dict.fromkeys(model.codec.space.stops, -1e9), "precision": precision}
-    for i, _ in enumerate(asked()):
+    bias = {} if ends else dict.fromkeys(model.codec.space.stops, -1e9)
+    knobs = {**PLAINLY, "logit_bias": bias, "precision": precision}
+    for i, questions in enumerate(asked_of(args)):
+        rows = [(Message("user", text),) for text in questions]
         noise = Noise(0).of(range(i * len(rows), (i + 1) * len(rows)))
         began = clocks()
-        _, mask = replace(model).answers(noise, rows, args.tokens, **knobs)
+        _, mask = replace(model).answers(noise, rows, args.longest if ends else args.tokens, **knobs)
         told(began, tokens=int(mask.sum()))
 
 
-def transformers(args: Any, precision: str) -> None:
+def transformers(args: Any, precision: str, ends: bool) -> None:
     """generate, with its own cache."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -190,19 +193,32 @@ def transformers(args: Any, precision: str) -> None:
     model = AutoModelForCausalLM.from_pretrained(args.hf, dtype=kind).eval()
     tokenizer = AutoTokenizer.from_pretrained(args.hf, padding_side="left")
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
-    questions = json.loads((args.shared / "questions.json").read_text())
-    texts = [
-        tokenizer.apply_chat_template([{"role": "user", "content": q}], tokenize=False, add_generation_prompt=True)
-        for q in questions
-    ]
-    inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
-    plain = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
-    for _ in asked():
+    lengths = (
+        {"max_new_tokens": args.longest} if ends else {"max_new_tokens": args.tokens, "min_new_tokens": args.tokens}
+    )
+    plain = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0, **lengths}
+    stops = torch.tensor(model.generation_config.eos_token_id).flatten()
+    torch.manual_seed(0)
+    for questions in asked_of(args):
+        texts = [
+            tokenizer.apply_chat_template([{"role": "user", "content": q}], tokenize=False, add_generation_prompt=True)
+            for q in questions
+        ]
+        inputs = tokenizer(texts, return_tensors="pt", padding=True, add_special_tokens=False)
         began = clocks()
         with torch.no_grad():
-            made = model.generate(**inputs, **plain, max_new_tokens=args.tokens, min_new_tokens=args.tokens)
-        count = (made.shape[1] - inputs["input_ids"].shape[1]) * len(made)
-        told(began, tokens=count)
+            made = model.generate(**inputs, **plain)
+        ended = torch.isin(made[:, inputs["input_ids"].shape[1] :], stops).long()
+        told(began, tokens=int((ended.cumsum(1) - ended == 0).sum()))
+
+
+def asked_of(args: Any) -> Iterator[list[str]]:
+    """The questions of each turn, a turn when the parent asks for one."""
+    every = json.loads((args.shared / "questions.json").read_text())
+    for i, _ in enumerate(asked()):
+        some = every[i * args.answers : (i + 1) * args.answers]
+        assert len(some) == args.answers, "too few questions"
+        yield some
 
 
 ENGINES: dict[str, Callable[[Any], None]] = {
@@ -212,16 +228,15 @@ ENGINES: dict[str, Callable[[Any], None]] = {
     "genus-lora": lambda args: genus(args, True),
     "trl-lora": lambda args: trl(args, True, False),
     "trl-lora-kept": lambda args: trl(args, True, True),
-    "genus-rollouts": lambda args: genus_rollouts(args, "int8"),
-    "genus-rollouts-bf16": lambda args: genus_rollouts(args, "bf16"),
-    "transformers-bf16": lambda args: transformers(args, "bf16"),
-    "transformers-fp32": lambda args: transformers(args, "fp32"),
 }
-GROUPS = {
-    "full": ("genus", "trl", "trl-kept"),
-    "lora": ("genus-lora", "trl-lora", "trl-lora-kept"),
-    "rollouts": ("genus-rollouts", "genus-rollouts-bf16", "transformers-bf16", "transformers-fp32"),
-}
+DRAWN = {"rollouts": True, "rollouts of one length": False}  # and whether answers end where they come to an end
+for name, ends in DRAWN.items():
+    ENGINES |= {
+        f"genus, {name}, {bits}": partial(genus_rollouts, precision=bits, ends=ends) for bits in ("int8", "bf16")
+    }
+    ENGINES |= {f"transformers, {name}, {k}": partial(transformers, precision=k, ends=ends) for k in ("bf16", "fp32")}
+GROUPS = {"full": ("genus", "trl", "trl-kept"), "lora": ("genus-lora", "trl-lora", "trl-lora-kept")}
+GROUPS |= {name: tuple(engine for engine in ENGINES if f", {name}, " in engine) for name in DRAWN}
 
 
 # --------------------------------------------------------------------------------------------------------- the parent
@@ -273,7 +288,7 @@ def prepared(args: Any) -> None:
             size = getattr(block, name).in_features
             first[f"{layer}.{name}"] = torch.randn(RANK, size) / size**0.5
     save_file(first, args.shared / "lora.safetensors")
-    questions = [asks[i // args.group] for i in range(args.answers)]
+    questions = [asks[i // args.group] for i in range(args.answers * (args.rounds + 1))]
     (args.shared / "questions.json").write_text(json.dumps(questions))
 
 
@@ -281,36 +296,50 @@ def command(name: str, args: Any) -> list[str]:
     """What runs an engine."""
     words = [args.trl if name.startswith("trl") else sys.executable, __file__]
     words += ["--run", args.run, "--engine", name, "--shared", str(args.shared), "--hf", str(args.hf)]
-    for flag in ("threads", "steps", "batch", "tokens", "micro"):
+    for flag in ("threads", "steps", "batch", "tokens", "longest", "answers", "micro"):
         words += [] if getattr(args, flag) is None else [f"--{flag}", str(getattr(args, flag))]
     return words
+
+
+def short(name: str) -> str:
+    """An engine's name among those of its group."""
+    engine, *_, kind = name.split(", ") if ", " in name else (name, "")
+    return f"{engine} {kind}".strip()
+
+
+def each_token(one: dict[str, Any]) -> dict[str, Any]:
+    """The time of one, which is what engines are compared by where they make as many as they like."""
+    return one | {clock: one[clock] / one["tokens"] for clock in ("seconds", "cpu")}
 
 
 def compared(group: str, args: Any) -> tuple[list[Row], list[Row]]:
     """The engines of a group in turns: bars, and what stands behind them."""
     names = [name for name in GROUPS[group] if args.trl or not name.startswith("trl")]
     engines = [Engine(name, command(name, args), args.shared / f"{name}.log") for name in names]
-    turns, warm = (args.rounds + 1, 1) if group == "rollouts" else (args.steps, 2)
+    turns, warm = (args.rounds + 1, 1) if group in DRAWN else (args.steps, 2)
     whole = turned(engines, turns)
     found = {name: made[warm:] for name, made in whole.items()}
     for engine in engines:
         engine.end()
-    ours, rows, details = found[names[0]], list[Row](), list[Row]()
-    for name, made in found.items():
+    rows, details = list[Row](), list[Row]()
+    for name, made in list(found.items()):
         held = whole[name][-1]["peak"]
         said = f"{held / 1e6:,.0f} MB at most"
-        if group == "rollouts":
+        if group in DRAWN:
             speeds = interval([one["tokens"] / one["seconds"] for one in made])
-            details.append(Row(f"{group}: {name}", *speeds, baseline=said, unit="tokens/s"))
+            said = f"{sum(one['tokens'] for one in made) / len(made) / args.answers:.1f} tokens an answer, {said}"
+            made = found[name] = [each_token(one) for one in made]
+            details.append(Row(f"{group}: {short(name)}", *speeds, baseline=said, unit="tokens/s"))
         else:
             details.append(
                 Row(f"{group}: {name}", *interval([one["seconds"] for one in made]), baseline=said, unit="s")
             )
         if name.startswith("genus"):
             continue
-        fast, less = ("5", None) if group == "rollouts" else ("1.5", "0.8")
+        fast, less = ("5", None) if group in DRAWN else ("1.5", "0.8")
+        ours = found[names[0]]
         times = interval(ratios(made, ours))
-        rows.append(Row(f"{group}: genus over {name}", *times, f">= {fast}", by_processor(made, ours)))
+        rows.append(Row(f"{group}: genus over {short(name)}", *times, f">= {fast}", by_processor(made, ours)))
         if less is not None:
             share = whole[names[0]][-1]["peak"] / held
             rows.append(Row(f"{group}: memory of genus, of that of {name}", share, bar=f"<= {less}"))
@@ -325,7 +354,8 @@ def main() -> None:
         "--run": (str, None), "--hf": (str, None), "--trl": (str, None), "--groups": (str, ",".join(GROUPS)),
         "--threads": (int, 1), "--steps": (int, 12), "--batch": (int, 4), "--micro": (int, None),
         "--window": (int, 256), "--packed": (int, 0), "--answers": (int, 32), "--group": (int, 8),
-        "--tokens": (int, 64), "--rounds": (int, 3), "--engine": (str, ""), "--shared": (Path, None),
+        "--tokens": (int, 64), "--longest": (int, 256), "--rounds": (int, 3), "--engine": (str, ""),
+        "--shared": (Path, None),
     }  # fmt: skip
     args = arguments(__doc__, extra)
     if args.engine:
@@ -345,7 +375,8 @@ def main() -> None:
     note = (
         f"SmolLM2-135M-Instruct, {args.threads} thread; {args.steps} steps of {args.batch} conversations, "
         f"{args.window} tokens at most{', packed' if args.packed else ''}, the first two not timed; rollouts: "
-        f"{args.answers} answers of {args.tokens} tokens, {args.group} to a question, {args.rounds} rounds after one. "
+        f"{args.answers} answers of up to {args.longest} tokens, or of {args.tokens} each, {args.group} to a question, "
+        f"{args.rounds} rounds after one, by the time of a token of an answer; genus over others: in 8 bits. "
         "Ratios by the clock, turn by turn: median, least and most"
     )
     write(args, "finetuning", [*rows, *details], time.monotonic() - started, note)

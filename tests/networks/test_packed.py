@@ -15,7 +15,7 @@ from genus.learned.attempts import as_learned
 from genus.networks import packed
 from genus.networks.decoder import DecoderConfig
 from genus.networks.lora import LoraConfig
-from genus.networks.packed import GROUP, PackedLinear, halves, kernel, laid, rounded
+from genus.networks.packed import COLUMNS, PackedLinear, group, halves, kernel, laid, rounded
 from genus.networks.transformer import TransformerConfig
 from genus.samplers.drawing import Drawing
 from genus.samplers.tokens import Tokens
@@ -41,20 +41,22 @@ def again(linear, bits):
     if bits == 16:
         return linear.weight.detach().bfloat16().float()
     q, d, m = rounded(linear.weight.detach(), bits)
-    groups = d.float()[..., None] * q.view(len(q), -1, GROUP).float() + m.float()[..., None]
-    return groups.flatten(1)
+    d, m = (x.float().repeat_interleave(group(bits), 1)[:, : q.shape[1]] for x in (d, m))
+    return d * q.float() + m
 
 
 @pytest.mark.parametrize("bits", [4, 8])
 def test_rounding_is_off_by_half_a_step(bits):
     torch.manual_seed(0)
-    w = torch.randn(5, 3 * GROUP)
-    w[0, :GROUP] = 0.25  # a group without a spread
-    linear = torch.nn.Linear(3 * GROUP, 5, bias=False)
+    n = group(bits)
+    w = torch.randn(5, 3 * n)
+    w[0, :n] = {4: 0.25, 8: 0.0}[bits]  # a group without a spread, or with nothing in it
+    linear = torch.nn.Linear(3 * n, 5, bias=False)
     linear.weight.data = w
-    off = (again(linear, bits) - w).view(5, 3, GROUP).abs().amax(-1)
-    spread = w.view(5, 3, GROUP)
-    step = (spread.amax(-1) - spread.amin(-1)) / (2**bits - 1)
+    off = (again(linear, bits) - w).view(5, 3, n).abs().amax(-1)
+    groups = w.view(5, 3, n)
+    whole = 2 * groups.abs().amax(-1) if bits == 8 else groups.amax(-1) - groups.amin(-1)
+    step = whole / (2**bits - 1)
     assert (off <= 0.5 * step + 2e-3).all()
     assert off[0, 0] == 0
 
@@ -64,9 +66,9 @@ def test_rounding_is_off_by_half_a_step(bits):
 @pytest.mark.parametrize("size", [1e-7, 1.0, 300.0])
 def test_the_compiled_file_packs_as_torch_does(bits, size):
     torch.manual_seed(0)
-    linear = torch.nn.Linear(3 * GROUP, 37, bias=False)
-    linear.weight.data = torch.randn(37, 3 * GROUP) * size
-    linear.weight.data[0, :GROUP], linear.weight.data[1] = 0.25, 0.0
+    linear = torch.nn.Linear(3 * COLUMNS, 37, bias=False)
+    linear.weight.data = torch.randn(37, 3 * COLUMNS) * size
+    linear.weight.data[0, :COLUMNS], linear.weight.data[1] = 0.25, 0.0
     for kind in (torch.float32, torch.bfloat16):
         linear.to(kind)
         wanted = laid(*rounded(linear.weight.detach(), bits), bits)

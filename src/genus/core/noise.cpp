@@ -16,7 +16,7 @@
 
 namespace {
 
-constexpr int LANES = 16, CHUNK = 32;
+constexpr int LANES = 16, CHUNK = 64;
 constexpr double LN2 = 0.6931471805599453, UNIT = 1.0 / (uint64_t(1) << 52);
 
 inline void block(uint64_t k0, uint64_t k1, uint64_t n, uint64_t draw, uint64_t* out) {
@@ -32,33 +32,56 @@ inline void block(uint64_t k0, uint64_t k1, uint64_t n, uint64_t draw, uint64_t*
 }
 
 #ifdef __AVX512DQ__
-constexpr int64_t TOGETHER = 8;  // blocks
+constexpr int SETS = 2;  // of eight blocks, whose rounds are interleaved: the next one waits for nothing
+constexpr int64_t TOGETHER = 8 * SETS;  // blocks
 
-// The product of eight numbers and one, the high halves and the low ones.
-inline void multiplied(__m512i x, uint64_t by, __m512i& high, __m512i& low) {
+// The high halves of the products of eight numbers and one.
+inline __m512i high(__m512i x, uint64_t by) {
+#ifdef __AVX512IFMA__
+    // Of 52 bits and the rest: x by = (hi(x0 b0) + x0 b1 + x1 b0) 2^52 + x1 b1 2^104, where the middle sum has two words.
+    const __m512i b0 = _mm512_set1_epi64(by & ((uint64_t(1) << 52) - 1)), b1 = _mm512_set1_epi64(by >> 52);
+    const __m512i x1 = _mm512_srli_epi64(x, 52), zero = _mm512_setzero_si512();
+    __m512i low = _mm512_madd52hi_epu64(zero, x, b0), top = _mm512_madd52hi_epu64(zero, x, b1);
+    low = _mm512_madd52lo_epu64(low, x, b1), top = _mm512_madd52hi_epu64(top, x1, b0);
+    low = _mm512_madd52lo_epu64(low, x1, b0), top = _mm512_madd52lo_epu64(top, x1, b1);
+    return _mm512_add_epi64(_mm512_srli_epi64(low, 12), _mm512_slli_epi64(top, 40));
+#else
     const __m512i mask = _mm512_set1_epi64(0xffffffff), l = _mm512_set1_epi64(by & 0xffffffff), h = _mm512_set1_epi64(by >> 32);
     const __m512i top = _mm512_srli_epi64(x, 32), first = _mm512_mul_epu32(x, l);
     const __m512i one = _mm512_add_epi64(_mm512_mul_epu32(top, l), _mm512_srli_epi64(first, 32));
     const __m512i two = _mm512_add_epi64(_mm512_mul_epu32(x, h), _mm512_and_si512(one, mask));
-    high = _mm512_add_epi64(_mm512_mul_epu32(top, h), _mm512_add_epi64(_mm512_srli_epi64(one, 32), _mm512_srli_epi64(two, 32)));
-    low = _mm512_or_si512(_mm512_slli_epi64(two, 32), _mm512_and_si512(first, mask));
+    return _mm512_add_epi64(_mm512_mul_epu32(top, h), _mm512_add_epi64(_mm512_srli_epi64(one, 32), _mm512_srli_epi64(two, 32)));
+#endif
 }
 
-// The words of eight blocks, of which the first has number n.
+// The words of the blocks from number n on.
 inline void blocks(uint64_t k0, uint64_t k1, uint64_t n, uint64_t draw, uint64_t* out) {
-    __m512i c[4] = {_mm512_add_epi64(_mm512_set1_epi64(n), _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7)), _mm512_set1_epi64(draw),
-                    _mm512_setzero_si512(), _mm512_setzero_si512()};
+    constexpr uint64_t A = 0xD2E7470EE14C6C93ull, B = 0xCA5A826395121157ull;
+    const __m512i first = _mm512_add_epi64(_mm512_set1_epi64(n), _mm512_setr_epi64(0, 1, 2, 3, 4, 5, 6, 7));
+    __m512i c[SETS][4];
+    for (int s = 0; s < SETS; s++) {
+        c[s][0] = _mm512_add_epi64(first, _mm512_set1_epi64(8 * s)), c[s][1] = _mm512_set1_epi64(draw);
+        c[s][2] = c[s][3] = _mm512_setzero_si512();
+    }
     for (int round = 0; round < 10; round++) {
-        __m512i high_a, low_a, high_b, low_b;
-        multiplied(c[0], 0xD2E7470EE14C6C93ull, high_a, low_a);
-        multiplied(c[2], 0xCA5A826395121157ull, high_b, low_b);
-        c[0] = _mm512_ternarylogic_epi64(high_b, c[1], _mm512_set1_epi64(k0), 0x96);  // the sum without carries
-        c[2] = _mm512_ternarylogic_epi64(high_a, c[3], _mm512_set1_epi64(k1), 0x96);
-        c[1] = low_b, c[3] = low_a;
+        const __m512i one = _mm512_set1_epi64(k0), two = _mm512_set1_epi64(k1);
+        for (int s = 0; s < SETS; s++) {
+            __m512i* x = c[s];
+            const __m512i a = high(x[0], A), b = high(x[2], B);
+            const __m512i low_a = _mm512_mullo_epi64(x[0], _mm512_set1_epi64(A)), low_b = _mm512_mullo_epi64(x[2], _mm512_set1_epi64(B));
+            x[0] = _mm512_ternarylogic_epi64(b, x[1], one, 0x96), x[1] = low_b;  // the sum without carries
+            x[2] = _mm512_ternarylogic_epi64(a, x[3], two, 0x96), x[3] = low_a;
+        }
         k0 += 0x9E3779B97F4A7C15ull, k1 += 0xBB67AE8584CAA73Bull;
     }
-    const __m512i at = _mm512_setr_epi64(0, 4, 8, 12, 16, 20, 24, 28);
-    for (int i = 0; i < 4; i++) _mm512_i64scatter_epi64(out + i, at, c[i], 8);
+    for (int s = 0; s < SETS; s++, out += 32) {  // four words of each block, one behind another
+        const __m512i a = _mm512_unpacklo_epi64(c[s][0], c[s][1]), b = _mm512_unpackhi_epi64(c[s][0], c[s][1]);
+        const __m512i d = _mm512_unpacklo_epi64(c[s][2], c[s][3]), e = _mm512_unpackhi_epi64(c[s][2], c[s][3]);
+        const __m512i p = _mm512_shuffle_i64x2(a, d, 0x44), q = _mm512_shuffle_i64x2(b, e, 0x44);
+        const __m512i r = _mm512_shuffle_i64x2(a, d, 0xee), t = _mm512_shuffle_i64x2(b, e, 0xee);
+        _mm512_storeu_si512(out, _mm512_shuffle_i64x2(p, q, 0x88)), _mm512_storeu_si512(out + 8, _mm512_shuffle_i64x2(p, q, 0xdd));
+        _mm512_storeu_si512(out + 16, _mm512_shuffle_i64x2(r, t, 0x88)), _mm512_storeu_si512(out + 24, _mm512_shuffle_i64x2(r, t, 0xdd));
+    }
 }
 #else
 constexpr int64_t TOGETHER = 1;
@@ -76,13 +99,19 @@ inline double most(uint64_t word) {
     return LN2 * double(1023 + 53 - (bits >> 52));
 }
 
-// The first of the greatest of V numbers. Sixteen at a time, which the compiler makes one register.
+// The first of the greatest of V numbers, sixteen at a time. What is no number is never the greatest.
 int64_t greatest(const float* x, int64_t V) {
     float high[LANES];
     std::fill_n(high, LANES, -std::numeric_limits<float>::infinity());
     int64_t i = 0;
+#ifdef __AVX512DQ__
+    __m512 most = _mm512_loadu_ps(high);
+    for (; i + LANES <= V; i += LANES) most = _mm512_max_ps(_mm512_loadu_ps(x + i), most);
+    _mm512_storeu_ps(high, most);
+#else
     for (; i + LANES <= V; i += LANES)
         for (int l = 0; l < LANES; l++) high[l] = x[i + l] > high[l] ? x[i + l] : high[l];
+#endif
     float best = *std::max_element(high, high + LANES);
     for (; i < V; i++) best = std::max(best, x[i]);
     return std::min<int64_t>(std::find(x, x + V, best) - x, V - 1);

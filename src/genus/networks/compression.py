@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from genus.errors import UsageError
 from genus.networks.attention import Table, places
 from genus.networks.decoder import Decoder, Layer, weight
-from genus.networks.packed import GROUP, PackedLinear, rounded
+from genus.networks.packed import COLUMNS, PackedLinear, rounded
 from genus.networks.rounding import fed_back, scaled
 
 Way = Literal["nearest", "awq", "gptq", "both"]
@@ -42,7 +42,7 @@ class Seen:
         hooks = []
         for name in NAMES:
             part = getattr(layer, name)
-            if isinstance(part, nn.Linear) and part.in_features % GROUP == 0:
+            if isinstance(part, nn.Linear) and part.in_features % COLUMNS == 0:
 
                 def note(module: nn.Module, args: tuple[Tensor, ...], name: str = name) -> None:
                     found.setdefault(name, []).append(args[0].detach().flatten(0, -2))
@@ -72,8 +72,8 @@ def compressed(
     """
     if net.config.bits is not None:
         raise UsageError(f"these weights have {net.config.bits} bits already; compress the run that they were made of")
-    if net.config.width % GROUP:
-        raise UsageError(f"the width {net.config.width} is no multiple of {GROUP}, so groups of weights do not fit")
+    if net.config.width % COLUMNS:
+        raise UsageError(f"the width {net.config.width} is no multiple of {COLUMNS}, so groups of weights do not fit")
     made = net.config.but(bits=bits).build(net.space).eval()
     made.begin = net.begin
     kept = dict(made.named_parameters())

@@ -29,7 +29,7 @@ from genus.networks.again import through
 from genus.networks.attention import Memory, Scaled, Table, Turned, attend, begun, places, taped, walls, waves
 from genus.networks.experts import Experts, gated
 from genus.networks.lora import Adapted
-from genus.networks.packed import GROUP, PackedLayers, PackedLinear, halves, kernel
+from genus.networks.packed import COLUMNS, PackedLayers, PackedLinear, halves, kernel
 from genus.networks.scores import scored
 from genus.networks.stretches import Evenly, Stretch, Yarn
 from genus.parts import Part
@@ -134,7 +134,7 @@ class Decoder(Network):
         self.config, self.space, self.begin = config, space, begin
         width, self.vocab = config.width, space.vocab
         self.embed: nn.Embedding | PackedLinear
-        if config.bits is not None and width % GROUP == 0:
+        if config.bits is not None and width % COLUMNS == 0:
             self.embed = PackedLinear(width, space.vocab, 8)
         else:
             self.embed = nn.Embedding(space.vocab, width)
@@ -275,7 +275,7 @@ class Decoder(Network):
         made = copy.copy(self)
         made._modules = dict(self._modules)
         leave = self.embed if self.leave is None else self.leave
-        if not isinstance(leave, PackedLinear) and self.config.width % GROUP == 0:
+        if not isinstance(leave, PackedLinear) and self.config.width % COLUMNS == 0:
             made.leave = PackedLinear.of(leave, 8)
         made.blocks = self.rounded(bits)
         read = [] if isinstance(made.leave, PackedLinear) else [("embed", self.embed)]  # of it alone rows are looked up
@@ -287,12 +287,12 @@ class Decoder(Network):
     def rounded(self, bits: int) -> nn.ModuleList:
         """The layers to draw with, packed where they can be, and what is left in float32."""
         some = [part for block in self.blocks for part in block.children() if isinstance(part, nn.Linear)]
-        few = {id(part): part for part in some if part.in_features % GROUP == 0}
+        few = {id(part): part for part in some if part.in_features % COLUMNS == 0}
         made = copy.deepcopy(self.blocks, few)  # those are not copied but packed
         for block in made:
             for name, part in list(block.named_children()):
                 part = part.merged() if isinstance(part, Adapted) else part
-                if isinstance(part, nn.Linear) and part.in_features % GROUP == 0:
+                if isinstance(part, nn.Linear) and part.in_features % COLUMNS == 0:
                     setattr(block, name, PackedLinear.of(part, bits))
         return made.requires_grad_(False).float()
 
@@ -316,14 +316,14 @@ def served(config: DecoderConfig, blocks: nn.ModuleList) -> bool:
     """Whether there is one."""
     c = config
     plain = c.norm == "rms" and c.places == "rotary" and c.gate == "swiglu" and not c.biases
-    fits = not any(size % GROUP for size in (c.width, c.hidden, c.heads * c.head))
+    fits = not any(size % COLUMNS for size in (c.width, c.hidden, c.heads * c.head))
     there = not any(p.is_meta for p in blocks.parameters())
     return kernel() is not None and plain and fits and there and c.mixture is None and c.qk_norm == "none"
 
 
 def linear(config: DecoderConfig, inputs: int, outputs: int, bits: int | None, bias: bool) -> nn.Linear | PackedLinear:
     """A linear map, of few bits if the weights are compressed and its rows fit."""
-    if config.bits is not None and bits is not None and inputs % GROUP == 0:
+    if config.bits is not None and bits is not None and inputs % COLUMNS == 0:
         return PackedLinear(inputs, outputs, bits, bias)
     return nn.Linear(inputs, outputs, bias=bias)
 

@@ -1,9 +1,9 @@
 // The products of a decoder with weights of 4, 8 or 16 bits, and one pass through its layers without leaving this file.
 //
-// Of 4 and 8: w = d q + m with q unsigned, and d, m of each 32 weights of a row; activations are rounded to 8 bits, 32 at a
-// time. So a product is sums of bytes (VNNI), put together in float32. Sixteen rows lie together: q of four columns of each
-// make one register. Of 16: weights and activations are bfloat16, two columns of sixteen rows make one register. C interface
-// alone; `packed.py` compiles, loads and describes it.
+// Of 4: w = d q + m with q unsigned, and d, m of each 32 weights of a row. Of 8: w = d (q - 128), and d of each 64.
+// Activations are rounded to 8 bits, 32 at a time. So a product is sums of bytes (VNNI), put together in float32.
+// Sixteen rows lie together: q of four columns of each make one register. Of 16: weights and activations are bfloat16, two
+// columns of sixteen rows make one register. C interface alone; `packed.py` compiles, loads and describes it.
 
 #include <immintrin.h>
 
@@ -15,18 +15,27 @@
 
 namespace {
 
-constexpr int GROUP = 32, ROWS = 16, TILE = 8;
+constexpr int ROWS = 16, TILE = 8, BANDS = 2;
+constexpr int SPAN = 32;  // activations that share their scale
 constexpr int AHEAD = 6;  // groups of a row's weights that are fetched before they are needed
 constexpr auto HINT = _MM_HINT_T1;  // the near cache holds what is being multiplied
 constexpr int TURN = 8;  // queries of a row from which on its keys are turned
+constexpr int MIDDLE = 128;  // of weights of 8 bits
 
-// Bytes of 32 columns of sixteen rows.
-constexpr int block_of(int bits) { return 64 * bits + (bits < 16 ? 4 * ROWS : 0); }
+// Columns of a row that share their scale; the last may be half a group.
+constexpr int group_of(int bits) { return bits == 8 ? 64 : 32; }
+constexpr int groups_of(int bits, int K) { return (K + group_of(bits) - 1) / group_of(bits); }
+// Bytes of so many columns of sixteen rows.
+constexpr int block_of(int bits) { return group_of(bits) * ROWS * bits / 8 + (bits == 4 ? 4 * ROWS : bits == 8 ? 2 * ROWS : 0); }
 
-struct Acts {  // [T, K] as bytes, with the scale of each group and its sum in units of the float; or as bfloat16
+// Activations [T, K]: as bytes [T, spans, SPAN], zeros behind, with the scale of each span and its sum: of 4 bits in units of
+// the float, of 8 in bytes, times -128; or as bfloat16.
+struct Acts {
     std::vector<int8_t> q;
     std::vector<float> scale, sum;
+    std::vector<int32_t> less;
     std::vector<uint16_t> wide;
+    int spans;
     void read(const float* x, int T, int K, int bits) {
 #ifdef __AVX512BF16__
         if (bits == 16) {
@@ -36,53 +45,52 @@ struct Acts {  // [T, K] as bytes, with the scale of each group and its sum in u
             return;
         }
 #endif
-        const int G = K / GROUP;
-        q.resize(size_t(T) * K), scale.resize(size_t(T) * G), sum.resize(size_t(T) * G);
-        for (int i = 0; i < T * G; i++) {
-            const __m512 a = _mm512_loadu_ps(x + size_t(i) * GROUP), b = _mm512_loadu_ps(x + size_t(i) * GROUP + 16);
-            const float most = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(a), _mm512_abs_ps(b)));
-            const float s = most / 127.f, r = most > 0 ? 127.f / most : 0.f;
-            const __m512i u = _mm512_cvtps_epi32(_mm512_mul_ps(a, _mm512_set1_ps(r)));
-            const __m512i v = _mm512_cvtps_epi32(_mm512_mul_ps(b, _mm512_set1_ps(r)));
-            _mm_storeu_si128((__m128i*)(q.data() + size_t(i) * GROUP), _mm512_cvtepi32_epi8(u));
-            _mm_storeu_si128((__m128i*)(q.data() + size_t(i) * GROUP + 16), _mm512_cvtepi32_epi8(v));
-            scale[i] = s;
-            sum[i] = s * _mm512_reduce_add_epi32(_mm512_add_epi32(u, v));
-        }
+        spans = groups_of(bits, K) * group_of(bits) / SPAN;
+        q.resize(size_t(T) * spans * SPAN), scale.resize(size_t(T) * spans);
+        bits == 8 ? less.resize(size_t(T) * spans) : sum.resize(size_t(T) * spans);
+        for (int t = 0; t < T; t++)
+            for (int i = 0; i < spans; i++) {
+                const size_t at = size_t(t) * spans + i;
+                const bool there = i * SPAN < K;
+                const float* from = x + size_t(t) * K + i * SPAN;
+                const __m512 a = there ? _mm512_loadu_ps(from) : _mm512_setzero_ps();
+                const __m512 b = there ? _mm512_loadu_ps(from + 16) : _mm512_setzero_ps();
+                const float most = _mm512_reduce_max_ps(_mm512_max_ps(_mm512_abs_ps(a), _mm512_abs_ps(b)));
+                const float s = most / 127.f, r = most > 0 ? 127.f / most : 0.f;
+                const __m512i u = _mm512_cvtps_epi32(_mm512_mul_ps(a, _mm512_set1_ps(r)));
+                const __m512i v = _mm512_cvtps_epi32(_mm512_mul_ps(b, _mm512_set1_ps(r)));
+                _mm_storeu_si128((__m128i*)(q.data() + at * SPAN), _mm512_cvtepi32_epi8(u));
+                _mm_storeu_si128((__m128i*)(q.data() + at * SPAN + 16), _mm512_cvtepi32_epi8(v));
+                const int total = _mm512_reduce_add_epi32(_mm512_add_epi32(u, v));
+                scale[at] = s;
+                if (bits == 8) less[at] = -MIDDLE * total;
+                else sum[at] = s * total;
+            }
     }
 };
 
-template <int BITS>
-inline void unpacked(const uint8_t* w, __m512i* u) {
-    if constexpr (BITS == 8) {
-        for (int i = 0; i < 8; i++) u[i] = _mm512_loadu_si512(w + 64 * i);
-    } else {
-        const __m512i low = _mm512_set1_epi8(15);
+// Of sixteen rows with weights of 4 bits and N of the activations. next: weights that will be wanted soon, of which `share`
+// bytes are fetched a group; fetching may run over the end: it reads nothing.
+template <int N>
+inline void tile4(const uint8_t* w, const Acts& x, int t, int G, float* y, int rows, int stride, const uint8_t* next,
+                  int share) {
+    constexpr int BLOCK = block_of(4);
+    const __m512i low = _mm512_set1_epi8(15);
+    __m512 total[N];
+    for (int i = 0; i < N; i++) total[i] = _mm512_setzero_ps();
+    for (int g = 0; g < G; g++, w += BLOCK) {
+        __m512i u[8];
         for (int i = 0; i < 4; i++) {
             const __m512i both = _mm512_loadu_si512(w + 64 * i);
             u[2 * i] = _mm512_and_si512(both, low);
             u[2 * i + 1] = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
         }
-    }
-}
-
-// next: weights that will be wanted soon, of which `share` bytes are fetched a group; fetching may run over the end: it
-// reads nothing.
-template <int BITS, int N>
-inline void tile(const uint8_t* w, const Acts& x, int t, int G, float* y, int rows, int stride, const uint8_t* next,
-                 int share) {
-    constexpr int BLOCK = block_of(BITS);
-    __m512 total[N];
-    for (int i = 0; i < N; i++) total[i] = _mm512_setzero_ps();
-    for (int g = 0; g < G; g++, w += BLOCK) {
-        __m512i u[8];
-        unpacked<BITS>(w, u);
         for (int i = 0; i < share; i += 64) _mm_prefetch((const char*)(next + size_t(g) * share + i), HINT);
-        const __m512 d = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)(w + 64 * BITS)));
-        const __m512 m = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)(w + 64 * BITS + 32)));
+        const __m512 d = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)(w + 256)));
+        const __m512 m = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)(w + 256 + 32)));
         for (int i = 0; i < N; i++) {
             const size_t at = size_t(t + i) * G + g;
-            const int32_t* a = (const int32_t*)(x.q.data() + at * GROUP);
+            const int32_t* a = (const int32_t*)(x.q.data() + at * SPAN);
             __m512i one = _mm512_setzero_si512(), two = _mm512_setzero_si512();
             for (int j = 0; j < 8; j += 2) {
                 one = _mm512_dpbusd_epi32(one, u[j], _mm512_set1_epi32(a[j]));
@@ -98,17 +106,16 @@ inline void tile(const uint8_t* w, const Acts& x, int t, int G, float* y, int ro
 }
 
 // The last few of the activations, n <= N, in one tile: the weights are unpacked once for all of them.
-template <int BITS, int N>
-inline void rest(int n, const uint8_t* w, const Acts& x, int t, int G, float* y, int rows, int stride) {
+template <int N>
+inline void rest4(int n, const uint8_t* w, const Acts& x, int t, int G, float* y, int rows, int stride) {
     if constexpr (N > 0)
-        n == N ? tile<BITS, N>(w, x, t, G, y, rows, stride, nullptr, 0)
-               : rest<BITS, N - 1>(n, w, x, t, G, y, rows, stride);
+        n == N ? tile4<N>(w, x, t, G, y, rows, stride, nullptr, 0) : rest4<N - 1>(n, w, x, t, G, y, rows, stride);
 }
 
-template <int BITS>
-void product(const uint8_t* w, const Acts& x, int T, int N, int K, float* y, int threads) {
-    const int G = K / GROUP, blocks = (N + ROWS - 1) / ROWS;
-    const size_t size = size_t(G) * block_of(BITS);
+void product4(const uint8_t* w, const Acts& x, int T, int N, int K, float* y, int threads) {
+    constexpr int BLOCK = block_of(4);
+    const int G = groups_of(4, K), blocks = (N + ROWS - 1) / ROWS;
+    const size_t size = size_t(G) * BLOCK;
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (int b = 0; b < blocks; b++) {
         const uint8_t* at = w + b * size;
@@ -117,42 +124,18 @@ void product(const uint8_t* w, const Acts& x, int T, int N, int K, float* y, int
         int t = 0;
         // Later tiles have their weights in the cache: meanwhile those of the next rows come, a share with each. A single one
         // looks ahead; one of fewer cells is so quick that the processor's own guesses serve it better.
-        const int block = block_of(BITS), tiles = T / TILE, share = tiles < 2 ? block : (block / 64 + tiles - 2) / (tiles - 1) * 64;
+        const int tiles = T / TILE, share = tiles < 2 ? BLOCK : (BLOCK / 64 + tiles - 2) / (tiles - 1) * 64;
         for (; t + TILE <= T; t += TILE) {
             const int later = t / TILE - 1;
-            const uint8_t* next = tiles < 2 ? at + AHEAD * block : at + size + size_t(later) * G * share;
-            tile<BITS, TILE>(at, x, t, G, to, rows, N, next, tiles > 1 && later < 0 ? 0 : share);
+            const uint8_t* next = tiles < 2 ? at + AHEAD * BLOCK : at + size + size_t(later) * G * share;
+            tile4<TILE>(at, x, t, G, to, rows, N, next, tiles > 1 && later < 0 ? 0 : share);
         }
-        rest<BITS, TILE - 1>(T - t, at, x, t, G, to, rows, N);
+        rest4<TILE - 1>(T - t, at, x, t, G, to, rows, N);
     }
 }
 
-#ifdef __AVX512BF16__
-constexpr int FEW = 6, BANDS = 2;  // activations and blocks of rows that meet at once: what is loaded of either serves all
-
-// As `tile`, of 16 bits. Bands are `size` bytes apart.
 template <int N, int R>
-__attribute__((noinline)) void tile16(const uint8_t* w, size_t size, const uint16_t* x, int K, float* y, int rows,
-                                      int stride, const uint8_t* next, int share) {
-    __m512 total[N][R];
-#pragma GCC unroll 6
-    for (int i = 0; i < N; i++)
-#pragma GCC unroll 2
-        for (int r = 0; r < R; r++) total[i][r] = _mm512_setzero_ps();
-    for (int k = 0; k < K; k += 2, w += 64, next += share) {
-        for (int i = 0; i < share; i += 64) _mm_prefetch((const char*)next + i, HINT);
-        __m512bh u[R];
-#pragma GCC unroll 2
-        for (int r = 0; r < R; r++) u[r] = (__m512bh)_mm512_loadu_si512(w + r * size);
-#pragma GCC unroll 6
-        for (int i = 0; i < N; i++) {
-            int32_t two;
-            std::memcpy(&two, x + size_t(i) * K + k, 4);
-            const __m512bh one = (__m512bh)_mm512_set1_epi32(two);
-#pragma GCC unroll 2
-            for (int r = 0; r < R; r++) total[i][r] = _mm512_dpbf16_ps(total[i][r], one, u[r]);
-        }
-    }
+inline void written(const __m512 (&total)[N][R], float* y, int rows, int stride) {
 #pragma GCC unroll 2
     for (int r = 0; r < R; r++) {
         const int left = rows - r * ROWS;
@@ -162,38 +145,133 @@ __attribute__((noinline)) void tile16(const uint8_t* w, size_t size, const uint1
     }
 }
 
-template <int N>
-void tiled16(int n, int bands, const uint8_t* w, size_t size, const uint16_t* x, int K, float* y, int rows, int stride,
-             const uint8_t* next, int share) {
+// As `tile4`, of R times sixteen rows, `size` bytes apart: what is loaded of weights or activations serves all of the others.
+// FEW: how many activations at once.
+struct Eighths {
+    static constexpr int FEW = 4, BITS = 8;
+    template <int N, int R>
+    __attribute__((noinline)) static void tile(const uint8_t* w, size_t size, const Acts& x, int t, int K, float* y, int rows,
+                                               int stride, const uint8_t* next, int share) {
+        constexpr int BLOCK = block_of(8), PARTS = group_of(8) / SPAN, FOURS = SPAN / 4;
+        const int G = groups_of(8, K), S = x.spans;
+        const int8_t* q = x.q.data() + size_t(t) * S * SPAN;
+        const float* scale = x.scale.data() + size_t(t) * S;
+        const int32_t* less = x.less.data() + size_t(t) * S;
+        __m512 total[N][R];
+#pragma GCC unroll 4
+        for (int i = 0; i < N; i++)
+#pragma GCC unroll 2
+            for (int r = 0; r < R; r++) total[i][r] = _mm512_setzero_ps();
+        for (int g = 0; g < G; g++, w += BLOCK, next += share) {
+            for (int i = 0; i < share; i += 64) _mm_prefetch((const char*)next + i, HINT);
+            __m512 whole[N][R];
+#pragma GCC unroll 2
+            for (int p = 0; p < PARTS; p++, q += SPAN, scale++, less++) {
+                __m512i s[N][R];
+#pragma GCC unroll 4
+                for (int i = 0; i < N; i++)
+#pragma GCC unroll 2
+                    for (int r = 0; r < R; r++) s[i][r] = _mm512_set1_epi32(less[size_t(i) * S]);
+#pragma GCC unroll 8
+                for (int j = 0; j < FOURS; j++) {
+                    __m512i u[R];
+#pragma GCC unroll 2
+                    for (int r = 0; r < R; r++) u[r] = _mm512_loadu_si512(w + r * size + 64 * (p * FOURS + j));
+#pragma GCC unroll 4
+                    for (int i = 0; i < N; i++) {
+                        int32_t four;
+                        std::memcpy(&four, q + size_t(i) * S * SPAN + 4 * j, 4);
+#pragma GCC unroll 2
+                        for (int r = 0; r < R; r++) s[i][r] = _mm512_dpbusd_epi32(s[i][r], u[r], _mm512_set1_epi32(four));
+                    }
+                }
+#pragma GCC unroll 4
+                for (int i = 0; i < N; i++)
+#pragma GCC unroll 2
+                    for (int r = 0; r < R; r++) {
+                        const __m512 said = _mm512_cvtepi32_ps(s[i][r]), by = _mm512_set1_ps(scale[size_t(i) * S]);
+                        whole[i][r] = p ? _mm512_fmadd_ps(said, by, whole[i][r]) : _mm512_mul_ps(said, by);
+                    }
+            }
+#pragma GCC unroll 2
+            for (int r = 0; r < R; r++) {
+                const __m512 d = _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)(w + r * size + BLOCK - 2 * ROWS)));
+#pragma GCC unroll 4
+                for (int i = 0; i < N; i++) total[i][r] = _mm512_fmadd_ps(whole[i][r], d, total[i][r]);
+            }
+        }
+        written(total, y, rows, stride);
+    }
+};
+
+#ifdef __AVX512BF16__
+struct Halves {
+    static constexpr int FEW = 6, BITS = 16;
+    template <int N, int R>
+    __attribute__((noinline)) static void tile(const uint8_t* w, size_t size, const Acts& acts, int t, int K, float* y, int rows,
+                                               int stride, const uint8_t* next, int share) {
+        const uint16_t* x = acts.wide.data() + size_t(t) * K;
+        __m512 total[N][R];
+#pragma GCC unroll 6
+        for (int i = 0; i < N; i++)
+#pragma GCC unroll 2
+            for (int r = 0; r < R; r++) total[i][r] = _mm512_setzero_ps();
+        for (int k = 0; k < K; k += 2, w += 64) {
+            if (k % group_of(16) == 0) {
+                for (int i = 0; i < share; i += 64) _mm_prefetch((const char*)next + i, HINT);
+                next += share;
+            }
+            __m512bh u[R];
+#pragma GCC unroll 2
+            for (int r = 0; r < R; r++) u[r] = (__m512bh)_mm512_loadu_si512(w + r * size);
+#pragma GCC unroll 6
+            for (int i = 0; i < N; i++) {
+                int32_t two;
+                std::memcpy(&two, x + size_t(i) * K + k, 4);
+                const __m512bh one = (__m512bh)_mm512_set1_epi32(two);
+#pragma GCC unroll 2
+                for (int r = 0; r < R; r++) total[i][r] = _mm512_dpbf16_ps(total[i][r], one, u[r]);
+            }
+        }
+        written(total, y, rows, stride);
+    }
+};
+#endif
+
+template <class Kind, int N>
+void tiled(int n, int bands, const uint8_t* w, size_t size, const Acts& x, int t, int K, float* y, int rows, int stride,
+           const uint8_t* next, int share) {
     if constexpr (N > 0) {
-        if (n < N) return tiled16<N - 1>(n, bands, w, size, x, K, y, rows, stride, next, share);
-        bands == BANDS ? tile16<N, BANDS>(w, size, x, K, y, rows, stride, next, share)
-                       : tile16<N, 1>(w, size, x, K, y, rows, stride, next, share);
+        if (n < N) return tiled<Kind, N - 1>(n, bands, w, size, x, t, K, y, rows, stride, next, share);
+        bands == BANDS ? Kind::template tile<N, BANDS>(w, size, x, t, K, y, rows, stride, next, share)
+                       : Kind::template tile<N, 1>(w, size, x, t, K, y, rows, stride, next, share);
     }
 }
 
-void product16(const uint8_t* w, const Acts& x, int T, int N, int K, float* y, int threads) {
-    const int blocks = (N + ROWS - 1) / ROWS, parts = (T + FEW - 1) / FEW;
-    const size_t size = size_t(K) * 2 * ROWS;
+template <class Kind>
+void banded(const uint8_t* w, const Acts& x, int T, int N, int K, float* y, int threads) {
+    constexpr int BLOCK = block_of(Kind::BITS), FEW = Kind::FEW;
+    const int G = groups_of(Kind::BITS, K), blocks = (N + ROWS - 1) / ROWS, parts = (T + FEW - 1) / FEW;
+    const size_t size = size_t(G) * BLOCK;
+    const int share = (BANDS * BLOCK / 64 + parts - 1) / parts * 64;  // of the next rows, which come meanwhile
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (int b = 0; b < blocks; b += BANDS) {
         const uint8_t* at = w + b * size;
         for (int p = 0, t = 0; p < parts; p++) {
             const int n = (T - t + parts - p - 1) / (parts - p);  // as even as can be
-            // With the first comes what the next rows will want.
-            tiled16<FEW>(n, std::min(BANDS, blocks - b), at, size, x.wide.data() + size_t(t) * K, K,
-                         y + size_t(t) * N + b * ROWS, N - b * ROWS, N, at + BANDS * size, p ? 0 : BANDS * 64);
+            tiled<Kind, FEW>(n, std::min(BANDS, blocks - b), at, size, x, t, K, y + size_t(t) * N + b * ROWS, N - b * ROWS, N,
+                             at + BANDS * size + size_t(p) * G * share, share);
             t += n;
         }
     }
 }
-#endif
 
 void product(int bits, const uint8_t* w, const Acts& x, int T, int N, int K, float* y, int threads) {
+    if (bits == 4) product4(w, x, T, N, K, y, threads);
+    if (bits == 8) banded<Eighths>(w, x, T, N, K, y, threads);
 #ifdef __AVX512BF16__
-    if (bits == 16) return product16(w, x, T, N, K, y, threads);
+    if (bits == 16) banded<Halves>(w, x, T, N, K, y, threads);
 #endif
-    bits == 8 ? product<8>(w, x, T, N, K, y, threads) : product<4>(w, x, T, N, K, y, threads);
 }
 
 void normed(const float* h, const float* weight, float eps, int T, int W, float* x) {
@@ -262,11 +340,17 @@ void compared(const float* q, const float* kt, int n, int D, float scale, float*
     }
 }
 
-// p [E, n], rows `room` apart, = the products of E queries, D apart, with the keys.
+inline void fetched(const half* x, int n) {
+    for (int i = 0; i < n; i += 32) _mm_prefetch((const char*)(x + i), _MM_HINT_T0);
+}
+
+// p [E, n], rows `room` apart, = the products of E queries, D apart, with the keys. next: what will be wanted soon, as large
+// as the keys.
 template <int E>
-void compared(const float* q, const half* k, int n, int D, float scale, float* p, int room) {
+void compared(const float* q, const half* k, const half* next, int n, int D, float scale, float* p, int room) {
     int j = 0;
     for (; j + 4 <= n && D % 16 == 0; j += 4) {
+        fetched(next + size_t(j) * D, 4 * D);
         __m512 s[E][4];
         for (int e = 0; e < E; e++)
             for (int b = 0; b < 4; b++) s[e][b] = _mm512_setzero_ps();
@@ -285,19 +369,21 @@ void compared(const float* q, const half* k, int n, int D, float scale, float* p
         }
 }
 
-// y [E, D] = the values [n, D] by the weights p [E, n], rows `room` apart.
+// y [E, D] = the values [n, D] by the weights p [E, n], rows `room` apart. next: see `compared`.
 template <int E>
-void mixed(const float* p, const half* v, int n, int D, float* y, int room) {
+void mixed(const float* p, const half* v, const half* next, int n, int D, float* y, int room) {
     int from = 0;
     for (; from + 64 <= D; from += 64) {
         __m512 a[E][4];
         for (int e = 0; e < E; e++)
             for (int i = 0; i < 4; i++) a[e][i] = _mm512_setzero_ps();
-        for (int j = 0; j < n; j++)
+        for (int j = 0; j < n; j++) {
+            fetched(next + size_t(j) * D + from, 64);
             for (int i = 0; i < 4; i++) {
                 const __m512 value = wide(v + size_t(j) * D + from + 16 * i);
                 for (int e = 0; e < E; e++) a[e][i] = _mm512_fmadd_ps(_mm512_set1_ps(p[e * room + j]), value, a[e][i]);
             }
+        }
         for (int e = 0; e < E; e++)
             for (int i = 0; i < 4; i++) _mm512_storeu_ps(y + e * D + from + 16 * i, a[e][i]);
     }
@@ -308,11 +394,13 @@ void mixed(const float* p, const half* v, int n, int D, float* y, int room) {
     }
 }
 
-// E queries against the same n keys and values; kt: the keys turned, or null. Weights of the keys go through `p`.
+// E queries against the same n keys and values; kt: the keys turned, or null; next: the keys of other queries, which will be
+// wanted soon. Weights of the keys go through `p`.
 template <int E>
-void attended(const float* q, const half* k, const float* kt, const half* v, int n, int D, float* p, int room, float* y) {
+void attended(const float* q, const half* k, const float* kt, const half* v, const half* next, int n, int D, float* p, int room,
+              float* y) {
     const float scale = 1.f / std::sqrt(float(D));
-    if (kt == nullptr) compared<E>(q, k, n, D, scale, p, room);
+    if (kt == nullptr) compared<E>(q, k, v, n, D, scale, p, room);
     float over[E];
     for (int e = 0; e < E; e++) {
         float *row = p + e * room, most = -1e30f, sum = 0;
@@ -321,7 +409,7 @@ void attended(const float* q, const half* k, const float* kt, const half* v, int
         for (int j = 0; j < n; j++) row[j] = std::exp(row[j] - most), sum += row[j];
         over[e] = 1.f / sum;
     }
-    mixed<E>(p, v, n, D, y, room);
+    mixed<E>(p, v, next, n, D, y, room);
     for (int e = 0; e < E; e++)
         for (int i = 0; i < D; i++) y[e * D + i] *= over[e];
 }
@@ -339,7 +427,7 @@ int genus_halves() {
 #endif
 }
 
-// Weights w [N, K], float32 or bfloat16, rounded to the nearest of d q + m, or to bfloat16, and laid as `tile` reads them;
+// Weights w [N, K], float32 or bfloat16, each rounded to the nearest that its bits can say, and laid as the tiles read them;
 // what is beyond row N stays.
 void genus_pack(int bits, const void* w, int bf16, int64_t N, int64_t K, uint8_t* to, int threads) {
     const auto read = [&](int64_t at) {
@@ -347,43 +435,46 @@ void genus_pack(int bits, const void* w, int bf16, int64_t N, int64_t K, uint8_t
         const __m256i some = _mm256_loadu_si256((const __m256i*)(static_cast<const uint16_t*>(w) + at));
         return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(some), 16));
     };
-    const int64_t G = K / GROUP, size = block_of(bits);
-#ifdef __AVX512BF16__
-    if (bits == 16) {
-#pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-        for (int64_t n = 0; n < N; n++)
-            for (int64_t k = 0; k < K; k += 16) {
-                uint32_t two[8];
-                _mm256_storeu_si256((__m256i*)two, (__m256i)_mm512_cvtneps_pbh(read(n * K + k)));
-                for (int j = 0; j < 8; j++)
-                    std::memcpy(to + n / ROWS * K * 2 * ROWS + (k / 2 + j) * 4 * ROWS + n % ROWS * 4, &two[j], 4);
-            }
-        return;
-    }
-#endif
-    const float steps = float((1 << bits) - 1);
+    const int64_t size = block_of(bits), group = group_of(bits), G = groups_of(bits, K);
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (int64_t n = 0; n < N; n++) {
         const int64_t r = n % ROWS;
-        for (int64_t g = 0; g < G; g++) {
-            uint8_t* at = to + (n / ROWS * G + g) * size;
-            const __m512 a = read(n * K + g * GROUP), b = read(n * K + g * GROUP + 16);
-            const float least = _mm512_reduce_min_ps(_mm512_min_ps(a, b));
-            const float most = _mm512_reduce_max_ps(_mm512_max_ps(a, b));
-            const __m128 span = _mm_div_ss(_mm_set_ss(most - least), _mm_set_ss(steps));
-            const uint16_t d = _mm_extract_epi16(_mm_cvtps_ph(span, 0), 0);
-            const uint16_t m = _mm_extract_epi16(_mm_cvtps_ph(_mm_set_ss(least), 0), 0);
-            std::memcpy(at + 64 * bits + 2 * r, &d, 2);
-            std::memcpy(at + 64 * bits + 2 * ROWS + 2 * r, &m, 2);
-            const float step = d ? _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(d))) : 1.f;
-            const __m512 by = _mm512_set1_ps(step), low = _mm512_set1_ps(_mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(m))));
-            uint8_t q[GROUP];
-            for (int half = 0; half < 2; half++) {
-                const __m512i i = _mm512_cvtps_epi32(_mm512_div_ps(_mm512_sub_ps(half ? b : a, low), by));
-                const __m512i in = _mm512_min_epi32(_mm512_max_epi32(i, _mm512_setzero_si512()), _mm512_set1_epi32((1 << bits) - 1));
-                _mm_storeu_si128((__m128i*)(q + 16 * half), _mm512_cvtepi32_epi8(in));
+#ifdef __AVX512BF16__
+        if (bits == 16) {
+            for (int64_t k = 0; k < K; k += 16) {
+                uint32_t two[8];
+                _mm256_storeu_si256((__m256i*)two, (__m256i)_mm512_cvtneps_pbh(read(n * K + k)));
+                for (int j = 0; j < 8; j++) std::memcpy(to + n / ROWS * K * 2 * ROWS + (k / 2 + j) * 4 * ROWS + r * 4, &two[j], 4);
             }
-            for (int c = 0; c < 8; c++)  // four columns of a row
+            continue;
+        }
+#endif
+        for (int64_t g = 0; g < G; g++) {
+            uint8_t *at = to + (n / ROWS * G + g) * size, *scales = at + group * ROWS * bits / 8;
+            const int parts = int(std::min(group, K - g * group)) / 16;
+            __m512 x[4], least = _mm512_set1_ps(HUGE_VALF), most = _mm512_set1_ps(-HUGE_VALF);
+            for (int p = 0; p < parts; p++) {
+                x[p] = read(n * K + g * group + 16 * p);
+                least = _mm512_min_ps(least, x[p]), most = _mm512_max_ps(most, x[p]);
+            }
+            const float low = _mm512_reduce_min_ps(least), high = _mm512_reduce_max_ps(most);
+            // Divisions that stay what they are: the compiler makes others a product with the inverse.
+            const __m128 span = bits == 8 ? _mm_div_ss(_mm_set_ss(std::max(high, -low)), _mm_set_ss(MIDDLE - 1))
+                                          : _mm_div_ss(_mm_set_ss(high - low), _mm_set_ss(15));
+            const uint16_t d = _mm_extract_epi16(_mm_cvtps_ph(span, 0), 0), m = _cvtss_sh(low, 0);
+            std::memcpy(scales + 2 * r, &d, 2);
+            if (bits == 4) std::memcpy(scales + 2 * ROWS + 2 * r, &m, 2);
+            const __m512 step = _mm512_set1_ps(d ? _cvtsh_ss(d) : 1.f);
+            const __m512 from = _mm512_set1_ps(bits == 8 ? -MIDDLE * _cvtsh_ss(d) : _cvtsh_ss(m));
+            const __m512i last = _mm512_set1_epi32((1 << bits) - 1);
+            uint8_t q[64] = {};
+            for (int p = 0; p < parts; p++) {
+                const __m512 steps = _mm512_div_round_ps(_mm512_sub_ps(x[p], from), step, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+                const __m512i i = _mm512_cvtps_epi32(steps);
+                const __m512i in = _mm512_min_epi32(_mm512_max_epi32(i, _mm512_setzero_si512()), last);
+                _mm_storeu_si128((__m128i*)(q + 16 * p), _mm512_cvtepi32_epi8(in));
+            }
+            for (int c = 0; c < group / 4; c++)  // four columns of a row
                 for (int j = 0; j < 4; j++) {
                     if (bits == 8) at[64 * c + 4 * r + j] = q[4 * c + j];
                     else if (c % 2 == 0) at[32 * c + 4 * r + j] = q[4 * c + j] | q[4 * (c + 1) + j] << 4;
@@ -451,7 +542,7 @@ void genus_layers(const Sizes* z, const Layer* layers, float* h, int B, int n, h
                 const size_t at = ((size_t(l) * B + b) * V + g) * room * D;
                 const float* kt = turn ? keys.data() + (size_t(b) * V + g) * each : nullptr;
                 const auto go = few == 4 ? attended<4> : few == 3 ? attended<3> : few == 2 ? attended<2> : attended<1>;
-                go(qkv.data() + size_t(t) * Q + first * D, k + at, kt, v + at, seen[b] + t % n + 1, D, p.data(), line,
+                go(qkv.data() + size_t(t) * Q + first * D, k + at, kt, v + at, k + at + size_t(room) * D, seen[b] + t % n + 1, D, p.data(), line,
                    a.data() + size_t(t) * H * D + first * D);
             }
         }

@@ -1,7 +1,8 @@
 """A decoder's weights in 4, 8 or 16 bits, packed once for decoding, and its layers in one call (`packed.cpp`).
 
-Of 4 and 8 bits, each 32 weights of a row have a scale and a least value: w = d q + m, as in GGUF's Q4_1. Activations
-are rounded to 8 bits, 32 at a time. Of 16, weights and activations are bfloat16. Sums are float32. Embeddings stay as
+Of 4 bits, each 32 weights of a row have a scale and a least value: w = d q + m, as in GGUF's Q4_1; of 8, each 64 have a
+scale: w = d (q - 128). Activations are rounded to 8 bits, 32 at a time. Of 16, weights and activations are bfloat16.
+Sums are float32. Embeddings stay as
 they are, the output matrix has 8 bits at least: that is where 4 cost most. The C++ file is compiled when first needed,
 which takes a few seconds, and kept; where that does not work (no compiler, a processor without AVX-512 VNNI) torch
 multiplies the same rounded weights: as good, no faster. Weights of 16 bits are packed only where the kernel reads them
@@ -25,7 +26,8 @@ from genus.compiled import compiled
 from genus.errors import UsageError
 from genus.networks.attention import Memory, Table
 
-GROUP, ROWS, HALF = 32, 16, 16
+COLUMNS, ROWS, HALF = 32, 16, 16  # COLUMNS: of activations that are rounded alike; rows of weights are a multiple
+MIDDLE = 128  # q of no weight, of 8 bits
 LINE, LARGE = 64, 8 << 20  # bytes: of the cache's lines; of weights that are worth large pages
 SIZES = ("depth", "width", "head", "heads", "kv_heads", "hidden")
 SOURCE = Path(__file__).with_suffix(".cpp")
@@ -43,33 +45,46 @@ def halves() -> bool:
     return found is not None and bool(found.genus_halves())
 
 
+def group(bits: int) -> int:
+    """Columns of a row that are rounded alike; the last may be half as many."""
+    return 64 if bits == 8 else 32
+
+
 def size(bits: int) -> int:
-    """Bytes of 32 columns of sixteen rows."""
-    return 64 * bits + (4 * ROWS if bits < HALF else 0)
+    """Bytes of a group's columns of sixteen rows."""
+    return group(bits) * ROWS * bits // 8 + {4: 4 * ROWS, 8: 2 * ROWS}.get(bits, 0)
+
+
+def grouped(x: Tensor, bits: int) -> Tensor:
+    """x [.., K] -> [.., groups, columns of one], zeros behind."""
+    return F.pad(x, (0, -x.shape[-1] % group(bits))).reshape(*x.shape[:-1], -1, group(bits))
 
 
 def rounded(w: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights [N, K] as q uint8 [N, K], and d, m float16 [N, K / 32]: w is about d q + m."""
-    groups = w.float().view(len(w), -1, GROUP)
-    least, most = groups.amin(-1), groups.amax(-1)
-    d = ((most - least) / (2**bits - 1)).half()
-    m = least.half()
-    step = d.float().where(d > 0, torch.ones_like(least))
+    """Weights [N, K] as q uint8 [N, K], and d, m float16 [N, groups]: w is about d q + m. Of 8 bits m = -128 d."""
+    groups = grouped(w.float(), bits)
+    if bits == 8:
+        d = (groups.abs().amax(-1) / (MIDDLE - 1)).half()
+        m = -MIDDLE * d
+    else:
+        least, most = groups.amin(-1), groups.amax(-1)
+        d, m = ((most - least) / (2**bits - 1)).half(), least.half()
+    step = d.float().where(d > 0, torch.ones_like(d, dtype=torch.float32))
     q = ((groups - m.float()[..., None]) / step[..., None]).round().clamp(0, 2**bits - 1)
-    return q.to(torch.uint8).flatten(1), d, m
+    return q.to(torch.uint8).flatten(1)[:, : w.shape[1]], d, m
 
 
 @final
 class PackedLinear(nn.Module):
     """x [.., K] -> [.., N], as `nn.Linear` with its weights in 4, 8 or 16 bits, a buffer `w` as `packed.cpp` reads it.
 
-    K is a multiple of 32. Not trained: raises `UsageError` where a gradient is wanted.
+    K is a multiple of `COLUMNS`. Not trained: raises `UsageError` where a gradient is wanted.
     """
 
     def __init__(self, inputs: int, outputs: int, bits: int, bias: bool = False) -> None:
         super().__init__()
         self.inputs, self.outputs, self.bits = inputs, outputs, bits
-        shape = -(-outputs // ROWS), inputs // GROUP, size(bits)
+        shape = -(-outputs // ROWS), -(-inputs // group(bits)), size(bits)
         self.register_buffer("w", torch.zeros(shape, dtype=torch.uint8))
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
         self.plain: Tensor | None = None  # the weights as numbers, where no kernel reads `w`
@@ -92,18 +107,20 @@ class PackedLinear(nn.Module):
         return made.eval()
 
     def fill(self, q: Tensor, d: Tensor, m: Tensor) -> None:
-        """Take these weights: q uint8 [N, K], and d, m float16 [N, K / 32]."""
+        """Take these weights, as `rounded` gives them."""
         self.get_buffer("w").copy_(laid(q, d, m, self.bits))
 
     def numbers(self) -> Tensor:
         """The weights as they are, float32 [N, K]."""
-        return spread(self.get_buffer("w"), self.bits).transpose(1, 2).flatten(2).flatten(0, 1)[: self.outputs]
+        every = spread(self.get_buffer("w"), self.bits).transpose(1, 2).flatten(2).flatten(0, 1)
+        return every[: self.outputs, : self.inputs]
 
     def rows(self, ids: Tensor) -> Tensor:
         """Rows of the weights, float32 [.., K]: it is an embedding as well."""
         flat = ids.flatten()
-        found = spread(self.get_buffer("w")[flat // ROWS], self.bits)  # [n, K / 32, ROWS, 32]
-        return found[torch.arange(len(flat)), :, flat % ROWS].flatten(1).view(*ids.shape, self.inputs)
+        found = spread(self.get_buffer("w")[flat // ROWS], self.bits)
+        rows = found[torch.arange(len(flat)), :, flat % ROWS].flatten(1)
+        return rows[:, : self.inputs].view(*ids.shape, self.inputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Float32."""
@@ -139,28 +156,28 @@ def together(parts: Sequence[PackedLinear]) -> None:
 
 
 def laid(q: Tensor, d: Tensor, m: Tensor, bits: int) -> Tensor:
-    """q, d, m as `packed.cpp` reads them: of 16 rows and 32 columns the q of each four columns, then d, then m."""
-    n, k = q.shape
-    more = -n % ROWS
-    q, d, m = (F.pad(x, (0, 0, 0, more)) for x in (q, d, m))
-    blocks = q.view(-1, ROWS, k // GROUP, 8, 4).permute(0, 2, 3, 1, 4).reshape(-1, k // GROUP, 8, 64)
+    """What `rounded` gave as `packed.cpp` reads it: of a group of 16 rows each four columns of q, then d, then m."""
+    q, d, m = (F.pad(x, (0, 0, 0, -len(x) % ROWS)) for x in (q, d, m))
+    groups = grouped(q, bits).view(-1, ROWS, d.shape[1], group(bits) // 4, 4)
+    blocks = groups.permute(0, 2, 3, 1, 4).flatten(3)
     if bits == 4:
         blocks = blocks[:, :, ::2] | blocks[:, :, 1::2] << 4
-    scales = [x.view(-1, ROWS, k // GROUP).transpose(1, 2).contiguous().view(torch.uint8) for x in (d, m)]
-    return torch.cat([blocks.flatten(2), *scales], -1).contiguous()
+    scales = [x.view(-1, ROWS, x.shape[1]).transpose(1, 2).contiguous() for x in ((d,) if bits == 8 else (d, m))]
+    return torch.cat([blocks.flatten(2), *(x.view(torch.uint8) for x in scales)], -1).contiguous()
 
 
 def spread(w: Tensor, bits: int) -> Tensor:
-    """What `laid` put together, [blocks, K / 32, bytes], as numbers: float32 [blocks, K / 32, ROWS, 32]."""
+    """What `laid` put together, [blocks, groups, bytes], as numbers: float32 [blocks, groups, ROWS, columns of one]."""
     if bits == HALF:
-        pairs = w.view(torch.bfloat16).view(*w.shape[:-1], GROUP // 2, ROWS, 2)
+        pairs = w.view(torch.bfloat16).view(*w.shape[:-1], group(bits) // 2, ROWS, 2)
         return pairs.transpose(-3, -2).flatten(-2).float()
-    q, d, m = torch.split(w, [64 * bits, 2 * ROWS, 2 * ROWS], -1)
+    whole = group(bits) * ROWS * bits // 8
+    q, scales = w[..., :whole], w[..., whole:]
     if bits == 4:
-        q = torch.stack([part.view(*q.shape[:-1], 4, 64) for part in (q & 15, q >> 4)], -2)
-    turned = q.reshape(*w.shape[:-1], 8, ROWS, 4).transpose(-3, -2).flatten(-2).float()
-    scale, least = (x.contiguous().view(torch.float16).float()[..., None] for x in (d, m))
-    numbers: Tensor = scale * turned + least
+        q = torch.stack([part.view(*q.shape[:-1], -1, 4 * ROWS) for part in (q & 15, q >> 4)], -2)
+    turned = q.reshape(*w.shape[:-1], -1, ROWS, 4).transpose(-3, -2).flatten(-2).float()
+    d, *m = scales.contiguous().view(torch.float16).float().view(*w.shape[:-1], -1, ROWS, 1).unbind(-3)
+    numbers: Tensor = d * turned + (m[0] if m else -MIDDLE * d)
     return numbers
 
 

@@ -1,6 +1,6 @@
 """Rounding weights to few bits by what it does to a layer's output, not to the weights: two ways, alone or in a row.
 
-    y = W x,  and  y' = Q(W diag(s)) Q(x / s)       Q: weights in groups of 32 (`packed.rounded`), activations 8 bits
+    y = W x,  and  y' = Q(W diag(s)) Q(x / s)       Q: weights in groups (`packed.rounded`), activations 8 bits
 
 `scaled` finds s, a factor a channel, as in AWQ (Lin et al. 2023, arXiv 2306.00978): s = (mean of |x|)^a, with the a of
 `POWERS` whose y' is nearest to y on inputs that were seen. The factors are multiplied into what writes x, so nothing is
@@ -15,7 +15,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from genus.networks.packed import GROUP, rounded
+from genus.networks.packed import COLUMNS, group, grouped, rounded
 
 POWERS = (0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75)
 DAMP = 0.01  # of the mean second moment, added to all of them
@@ -23,15 +23,16 @@ DAMP = 0.01  # of the mean second moment, added to all of them
 Few = tuple[Tensor, Tensor, Tensor]
 
 
-def numbers(q: Tensor, d: Tensor, m: Tensor) -> Tensor:
+def numbers(few: Few, bits: int) -> Tensor:
     """What `rounded` left, as float32 [N, K]."""
-    each = d.float()[..., None] * q.view(len(q), -1, GROUP).float() + m.float()[..., None]
-    return each.flatten(1)
+    q, d, m = few
+    each = d.float()[..., None] * grouped(q.float(), bits) + m.float()[..., None]
+    return each.flatten(1)[:, : q.shape[1]]
 
 
 def eighths(x: Tensor) -> Tensor:
     """Activations [.., K] after rounding to 8 bits, 32 at a time, as products of packed weights do."""
-    groups = x.reshape(*x.shape[:-1], -1, GROUP)
+    groups = x.reshape(*x.shape[:-1], -1, COLUMNS)
     step = groups.abs().amax(-1, keepdim=True).clamp(min=1e-30) / 127
     return ((groups / step).round() * step).flatten(-2)
 
@@ -52,7 +53,7 @@ def scaled(w: Tensor, x: Tensor, bits: int, tied: Tensor | None = None) -> Tenso
     for power in POWERS:
         s = size**power
         s = s / (s.max() * s.min()).sqrt()
-        off = float((eighths(x / s) @ numbers(*rounded(w * s, bits)).T - wanted).square().sum())
+        off = float((eighths(x / s) @ numbers(rounded(w * s, bits), bits).T - wanted).square().sum())
         if off < least:
             best, least = s, off
     return best
@@ -65,17 +66,17 @@ def fed_back(w: Tensor, moments: Tensor, bits: int) -> Few:
     damped = moments.double() + DAMP * moments.diagonal().mean().double().clamp(min=1e-12) * torch.eye(k)
     inverse = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True).float()
     parts = []
-    for start in range(0, k, GROUP):
-        stop = start + GROUP
-        group = w[:, start:stop]
-        _, d, m = rounded(group, bits)
+    for start in range(0, k, group(bits)):
+        stop = min(k, start + group(bits))
+        some = w[:, start:stop]
+        _, d, m = rounded(some, bits)
         step = d.float()[:, 0].where(d[:, 0] > 0, torch.ones(len(w)))
-        q, errors = torch.empty_like(group), torch.empty_like(group)
-        for i in range(GROUP):
-            column, weight = group[:, i], inverse[start + i, start + i]
+        q, errors = torch.empty_like(some), torch.empty_like(some)
+        for i in range(stop - start):
+            column, weight = some[:, i], inverse[start + i, start + i]
             q[:, i] = ((column - m.float()[:, 0]) / step).round().clamp(0, 2**bits - 1)
             errors[:, i] = (column - (d.float()[:, 0] * q[:, i] + m.float()[:, 0])) / weight
-            group[:, i + 1 :] -= errors[:, i, None] * inverse[start + i, start + i + 1 : stop]
+            some[:, i + 1 :] -= errors[:, i, None] * inverse[start + i, start + i + 1 : stop]
         w[:, stop:] -= errors @ inverse[start:stop, stop:]
         parts.append((q.to(torch.uint8), d, m))
     q, d, m = (torch.cat(part, 1) for part in zip(*parts, strict=True))
