@@ -110,7 +110,7 @@ def main() -> None:
 
         def ours(ids: list[int], n: int) -> list[int]:
             x = torch.tensor([[ids]])
-            knobs = {"temperature": 0, "tokens": n, "logit_bias": dict.fromkeys(stops, -1e4)}
+            knobs = {"temperature": 0, "tokens": n, "precision": "fp32", "logit_bias": dict.fromkeys(stops, -1e4)}
             *_, x = model.stream(Noise(0, (0,)), {}, Known(x, torch.ones_like(x, dtype=torch.bool)), **knobs)
             return list(x[0, 0, len(ids) :].tolist())
 

@@ -132,7 +132,7 @@ def test_all_layers_at_once_are_the_layers_one_by_one(apart):
 def test_with_a_memory_16_bits_say_what_they_say_at_once(apart, tied):
     net = built(LLAMA.but(apart=apart, tied=tied))
     half = net.packed(16)
-    assert half.layers is not None and half.answer is not None
+    assert half.drawn.layers is not None and half.drawn.leave.bits == 16
     x = torch.cat([torch.full((2, 1, 1), 77), torch.randint(0, 77, (2, 1, 20))], 2)
     with torch.no_grad():
         memory, exact, at_once = half.start(2, 48), net(x), half(x)
@@ -145,7 +145,9 @@ def test_with_a_memory_16_bits_say_what_they_say_at_once(apart, tied):
 def test_a_decoder_that_learned_in_16_bits_draws_from_packed_ones():
     nets = torch.nn.ModuleDict({"net": built()})
     model = Model(None, SPACE, nets, None, Tokens(), precision="bf16")
-    assert model.drawing()["net"].layers is not None
+    half = model.drawing()["net"]
+    half(torch.full((1, 1, 1), 77), state=half.start(1, 2))
+    assert vars(half)["drawn"].layers is not None and "at_once" not in vars(half), "what is not read is not made"
     assert replace(model, precision="fp32").drawing() is nets
     assert as_learned(model) is None, "float32 weights are drawn from as they are"
     assert as_learned(replace(model, nets=torch.nn.ModuleDict({"net": built().bfloat16()}))) == "bf16"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, final
@@ -99,7 +99,7 @@ def _written(source: Source, folder: Path, licence: str | None, say: Callable[[s
     """The run's files; returns what is said of it."""
     described = phase(source)
     with torch.device("meta"):
-        model = assemble(described, source.speech.codec, "prefix")
+        model = replace(assemble(described, source.speech.codec, "prefix"), precision=source.precision)
     say("reading the weights")
     model.nets["net"].load_state_dict(source.weights(), assign=True)
     say("writing the run")

@@ -19,6 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from genus import files
+from genus.core import Precision
 from genus.errors import GenusError, UsageError
 from genus.exchange import configs, layout, metadata, vocabulary
 from genus.exchange.gguf import Reader
@@ -44,7 +45,7 @@ SAMPLED = ("temperature", "top_p", "top_k", "min_p")
 class Source:
     """kind: the model_type. shapes: of all tensors. read: one as float32. knobs: how its makers draw from it.
 
-    origin: where it comes from, for the record; files: all that was read.
+    origin: where it comes from, for the record: `numbers`, the formats of its matrices, too; files: all that was read.
     """
 
     kind: str
@@ -59,6 +60,11 @@ class Source:
     knobs: Mapping[str, Any]
     origin: Mapping[str, Any]
     files: tuple[Path, ...]
+
+    @property
+    def precision(self) -> Precision:
+        """Of the weights that draw: as they were published, in 16 bits where these are no more."""
+        return "fp32" if "f32" in self.origin["numbers"] else "bf16"
 
     def weights(self) -> dict[str, Tensor]:
         """The state of the network, float32. Raises `GenusError` for a tensor that is missing, surplus or of another
@@ -161,6 +167,8 @@ def from_folder(folder: Path) -> Source:
     names = layout.hf(kind)
     if kind == "gpt2" and "wte.weight" in kept:
         names = Names({part: name.removeprefix("transformer.") for part, name in names.parts.items()}, names.flipped)
+    forms = sorted({form for _, shape, form in kept.values() if _matrix(shape)})
+    named = said.get("_name_or_path") or folder.resolve().name
     beside = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
     taken = [folder / name for name in beside if (folder / name).is_file()]
 
@@ -179,18 +187,18 @@ def from_folder(folder: Path) -> Source:
         vocab,
         window,
         names,
-        {name: shape for name, (_, shape) in kept.items()},
+        {name: shape for name, (_, shape, _) in kept.items()},
         read,
         speech,
         _licence(folder),
         {name: more[name] for name in SAMPLED if more.get("do_sample") and more.get(name)},  # 0 and null: not used
-        {"format": "hf", "architecture": kind, "name": said.get("_name_or_path") or folder.resolve().name},
+        {"format": "hf", "architecture": kind, "numbers": forms, "name": named},
         (*shards, *taken),
     )
 
 
-def _tensors(folder: Path) -> tuple[dict[str, tuple[Path, tuple[int, ...]]], list[Path]]:
-    """Name -> (file, shape) of all tensors, and the files."""
+def _tensors(folder: Path) -> tuple[dict[str, tuple[Path, tuple[int, ...], str]], list[Path]]:
+    """Name -> (file, shape, number format) of all tensors, and the files."""
     index = folder / INDEX
     if index.is_file():
         listed = files.read_object(index).get("weight_map")
@@ -206,7 +214,7 @@ def _tensors(folder: Path) -> tuple[dict[str, tuple[Path, tuple[int, ...]]], lis
         if pickles and not index.is_file():
             raise UsageError(_pickled(pickles[0]))
         raise UsageError(f"{folder} lacks {', '.join(lost)}; download the whole model")
-    kept: dict[str, tuple[Path, tuple[int, ...]]] = {}
+    kept: dict[str, tuple[Path, tuple[int, ...], str]] = {}
     for path in shards:
         try:
             with safe_open(path, "pt") as file:
@@ -217,10 +225,14 @@ def _tensors(folder: Path) -> tuple[dict[str, tuple[Path, tuple[int, ...]]], lis
                             f"{path}: tensor {name} is in the number format {part.get_dtype()}, which is not read "
                             f"(read are: {', '.join(NUMBERS)}); take a copy that is not quantised"
                         )
-                    kept[name] = (path, tuple(part.get_shape()))
+                    kept[name] = (path, tuple(part.get_shape()), str(part.get_dtype()).lower())
         except (SafetensorError, OSError) as error:
             raise GenusError(f"{path} is damaged or cut short ({error}); download it again") from error
     return kept, shards
+
+
+def _matrix(shape: tuple[int, ...]) -> bool:
+    return math.prod(shape) > max((1, *shape))
 
 
 def _licence(folder: Path) -> str | None:
@@ -269,7 +281,7 @@ def from_gguf(path: Path) -> Source:
         del shapes["rope_freqs.weight"]
     speech = vocabulary.from_gguf(reader.values, vocab)
     stored = [t for part in parts for t in part.tensors.values()]
-    forms = sorted({t.form.name for t in stored if math.prod(t.shape) > max(*t.shape, 1)})
+    forms = sorted({t.form.name for t in stored if _matrix(t.shape)})
     said = {name: reader.values.get(f"general.{name}") for name in ("name", "organization", "source.url", "repo_url")}
     return Source(
         kind,

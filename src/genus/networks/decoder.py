@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import partial
 from typing import Annotated, Literal, Self, final
 
 import torch
@@ -28,6 +29,7 @@ from genus.networks import selfattention
 from genus.networks.again import through
 from genus.networks.attention import Memory, Scaled, Table, Turned, attend, begun, places, taped, walls, waves
 from genus.networks.experts import Experts, gated
+from genus.networks.halves import Halves
 from genus.networks.lora import Adapted
 from genus.networks.packed import COLUMNS, PackedLayers, PackedLinear, halves, kernel
 from genus.networks.scores import scored
@@ -145,7 +147,6 @@ class Decoder(Network):
         self.blocks = nn.ModuleList(Layer(config) for _ in range(config.depth))
         self.norm = normed(config, width)
         self.layers = None if config.bits is None else at_once(config, self.blocks, config.bits)
-        self.answer: PackedLinear | None = None  # the output matrix, packed for what is read with a memory
         self.leave: nn.Linear | PackedLinear | None = None
         if not config.tied:
             self.leave = linear(config, width, space.vocab, 8, bias=False)
@@ -161,10 +162,10 @@ class Decoder(Network):
             h = self.read(torch.where(ids == vocab, self.begin, ids), memory)
             if memory is not None:
                 memory.moved(ids.shape[1])
-            return self.logits(h[:, -wanted:], memory)[:, None]
+            return self.logits(h[:, -wanted:])[:, None]
         said = []
         if ids.shape[1] > 1:
-            said.append(self.logits(self.read(ids[:, 1:], memory)[:, -wanted:], memory))
+            said.append(self.logits(self.read(ids[:, 1:], memory)[:, -wanted:]))
         if ids.shape[1] <= wanted:
             alone = self.logits(self.read(ids.new_full((1, 1), self.begin)))  # the same for every sample
             said.insert(0, alone.expand(len(ids), -1, -1))
@@ -241,10 +242,9 @@ class Decoder(Network):
             )
         return h + self.places(where[..., 0]), None
 
-    def logits(self, h: Tensor, memory: Memory | None = None) -> Tensor:
+    def logits(self, h: Tensor) -> Tensor:
         """Vectors [..., width] to logits [..., vocab], float32."""
         leave = self.embed if self.leave is None else self.leave
-        leave = leave if memory is None or self.answer is None else self.answer
         if isinstance(leave, PackedLinear):
             said: Tensor = leave(h)
             return said
@@ -255,28 +255,23 @@ class Decoder(Network):
         """See `Network`."""
         return self.config.bits is None and halves() and served(self.config, self.blocks)
 
-    def packed(self, bits: int) -> Decoder:
-        """See `Network`. Experts are left as they are, and so are weights that were compressed already.
-
-        Of 16 bits it has its weights twice where that pays (`brisk`): packed for what is read with a memory, and as
-        torch multiplies them for what is read at once.
-        """
+    def packed(self, bits: int) -> Network:
+        """See `Network`. Experts are left as they are, and so are weights that were compressed already."""
         if bits == 16:
-            made = halved(self)
-            if self.brisk:
-                made.layers = PackedLayers(self.config, self.rounded(bits), bits)
-                leave = self.embed if self.leave is None else self.leave
-                made.answer = leave if isinstance(leave, PackedLinear) else PackedLinear.of(leave, bits)
-            return made
-        if self.config.bits is not None:
-            if bits != self.config.bits:
-                raise UsageError(f"these weights have {self.config.bits} bits already; leave the precision out")
-            return self
+            return Halves(self.space, partial(halved, self), partial(self.few, 16)) if self.brisk else halved(self)
+        if self.config.bits is None:
+            return self.few(bits)
+        if bits != self.config.bits:
+            raise UsageError(f"these weights have {self.config.bits} bits already; leave the precision out")
+        return self
+
+    def few(self, bits: int) -> Decoder:
+        """This network with packed weights of so many bits, the output matrix of 8 at least."""
         made = copy.copy(self)
         made._modules = dict(self._modules)
         leave = self.embed if self.leave is None else self.leave
         if not isinstance(leave, PackedLinear) and self.config.width % COLUMNS == 0:
-            made.leave = PackedLinear.of(leave, 8)
+            made.leave = PackedLinear.of(leave, max(bits, 8))
         made.blocks = self.rounded(bits)
         read = [] if isinstance(made.leave, PackedLinear) else [("embed", self.embed)]  # of it alone rows are looked up
         for name, own in (*read, ("norm", self.norm), ("places", self.places)):
