@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from genus import files, latents
 from genus.core import Batch, Codec, Embedder, LogProb, Model, Network, Noise, Precision, Roads
@@ -96,11 +97,24 @@ def load_model(folder: Path) -> tuple[Model, Phase]:
     phase = restored(Phase, config.get("phase"), folder / "config.json")
     phase = phase.after({place.name: place for place in folder.glob(f"{MODELS}/*")})
     precision: Precision = "bf16" if config.get("precision") == "bf16" else "fp32"
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _Unfilled():
         model = replace(assemble(phase, phase.codec.load(folder), config["prompt"]), precision=precision)
     fill(model, folder)
     model.nets.eval()
     return model, phase
+
+
+@final
+class _Unfilled(TorchFunctionMode):
+    """Weights begin as they are: those of a file take their place. To draw them was most of what loading took."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        named = kwargs or {}
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            weight = args[0] if args else named.get("tensor")
+            if isinstance(weight, nn.Parameter):
+                return weight
+        return func(*args, **named)
 
 
 def fill(model: Model, folder: Path) -> None:

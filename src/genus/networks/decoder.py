@@ -31,7 +31,7 @@ from genus.networks.attention import Memory, Scaled, Table, Turned, attend, begu
 from genus.networks.experts import Experts, gated
 from genus.networks.halves import Halves
 from genus.networks.lora import Adapted
-from genus.networks.packed import COLUMNS, PackedLayers, PackedLinear, halves, kernel
+from genus.networks.packed import COLUMNS, PackedLayers, PackedLinear, halves, kernel, packed
 from genus.networks.scores import scored
 from genus.networks.stretches import Evenly, Stretch, Yarn
 from genus.parts import Part
@@ -282,13 +282,22 @@ class Decoder(Network):
     def rounded(self, bits: int) -> nn.ModuleList:
         """The layers to draw with, packed where they can be, and what is left in float32."""
         some = [part for block in self.blocks for part in block.children() if isinstance(part, nn.Linear)]
-        few = {id(part): part for part in some if part.in_features % COLUMNS == 0}
-        made = copy.deepcopy(self.blocks, few)  # those are not copied but packed
+        kept = {id(part): part for part in some if part.in_features % COLUMNS == 0}
+        made = copy.deepcopy(self.blocks, kept)  # those are not copied but packed
+        places: list[tuple[nn.Module, str]] = []
+        linears: list[nn.Linear] = []
+        found: list[nn.Linear | Adapted] = []
         for block in made:
-            for name, part in list(block.named_children()):
-                part = part.merged() if isinstance(part, Adapted) else part
-                if isinstance(part, nn.Linear) and part.in_features % COLUMNS == 0:
-                    setattr(block, name, PackedLinear.of(part, bits))
+            for name, part in block.named_children():
+                plain = part.linear if isinstance(part, Adapted) else part
+                if isinstance(plain, nn.Linear) and plain.in_features % COLUMNS == 0:
+                    assert isinstance(part, nn.Linear | Adapted)
+                    places.append((block, name))
+                    linears.append(plain)
+                    found.append(part)
+        weights = ((part.merged() if isinstance(part, Adapted) else part).weight for part in found)
+        for (block, name), few in zip(places, packed(linears, weights, bits), strict=True):
+            setattr(block, name, few)
         return made.requires_grad_(False).float()
 
 

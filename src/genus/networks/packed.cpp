@@ -436,51 +436,45 @@ void genus_pack(int bits, const void* w, int bf16, int64_t N, int64_t K, uint8_t
         return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(some), 16));
     };
     const int64_t size = block_of(bits), group = group_of(bits), G = groups_of(bits, K);
+    const __m512i rows = _mm512_mullo_epi32(_mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15), _mm512_set1_epi32(64));
+    const __m512i last = _mm512_set1_epi32((1 << bits) - 1);
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
-    for (int64_t n = 0; n < N; n++) {
-        const int64_t r = n % ROWS;
-#ifdef __AVX512BF16__
-        if (bits == 16) {
-            for (int64_t k = 0; k < K; k += 16) {
-                uint32_t two[8];
-                _mm256_storeu_si256((__m256i*)two, (__m256i)_mm512_cvtneps_pbh(read(n * K + k)));
-                for (int j = 0; j < 8; j++) std::memcpy(to + n / ROWS * K * 2 * ROWS + (k / 2 + j) * 4 * ROWS + r * 4, &two[j], 4);
-            }
-            continue;
-        }
-#endif
+    for (int64_t b = 0; b < (N + ROWS - 1) / ROWS; b++)
         for (int64_t g = 0; g < G; g++) {
-            uint8_t *at = to + (n / ROWS * G + g) * size, *scales = at + group * ROWS * bits / 8;
-            const int parts = int(std::min(group, K - g * group)) / 16;
-            __m512 x[4], least = _mm512_set1_ps(HUGE_VALF), most = _mm512_set1_ps(-HUGE_VALF);
-            for (int p = 0; p < parts; p++) {
-                x[p] = read(n * K + g * group + 16 * p);
-                least = _mm512_min_ps(least, x[p]), most = _mm512_max_ps(most, x[p]);
-            }
-            const float low = _mm512_reduce_min_ps(least), high = _mm512_reduce_max_ps(most);
-            // Divisions that stay what they are: the compiler makes others a product with the inverse.
-            const __m128 span = bits == 8 ? _mm_div_ss(_mm_set_ss(std::max(high, -low)), _mm_set_ss(MIDDLE - 1))
-                                          : _mm_div_ss(_mm_set_ss(high - low), _mm_set_ss(15));
-            const uint16_t d = _mm_extract_epi16(_mm_cvtps_ph(span, 0), 0), m = _cvtss_sh(low, 0);
-            std::memcpy(scales + 2 * r, &d, 2);
-            if (bits == 4) std::memcpy(scales + 2 * ROWS + 2 * r, &m, 2);
-            const __m512 step = _mm512_set1_ps(d ? _cvtsh_ss(d) : 1.f);
-            const __m512 from = _mm512_set1_ps(bits == 8 ? -MIDDLE * _cvtsh_ss(d) : _cvtsh_ss(m));
-            const __m512i last = _mm512_set1_epi32((1 << bits) - 1);
-            uint8_t q[64] = {};
-            for (int p = 0; p < parts; p++) {
-                const __m512 steps = _mm512_div_round_ps(_mm512_sub_ps(x[p], from), step, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-                const __m512i i = _mm512_cvtps_epi32(steps);
-                const __m512i in = _mm512_min_epi32(_mm512_max_epi32(i, _mm512_setzero_si512()), last);
-                _mm_storeu_si128((__m128i*)(q + 16 * p), _mm512_cvtepi32_epi8(in));
-            }
-            for (int c = 0; c < group / 4; c++)  // four columns of a row
-                for (int j = 0; j < 4; j++) {
-                    if (bits == 8) at[64 * c + 4 * r + j] = q[4 * c + j];
-                    else if (c % 2 == 0) at[32 * c + 4 * r + j] = q[4 * c + j] | q[4 * (c + 1) + j] << 4;
+            uint8_t *at = to + (b * G + g) * size, *scales = at + group * ROWS * bits / 8;
+            alignas(64) uint8_t q[ROWS][64] = {};  // the columns of a group, row by row
+            const int parts = int(std::min(group, K - g * group)) / 16, there = int(std::min<int64_t>(ROWS, N - b * ROWS));
+            for (int r = 0; r < there; r++) {
+                __m512 x[4], least = _mm512_set1_ps(HUGE_VALF), most = _mm512_set1_ps(-HUGE_VALF);
+                for (int p = 0; p < parts; p++) {
+                    x[p] = read((b * ROWS + r) * K + g * group + 16 * p);
+                    least = _mm512_min_ps(least, x[p]), most = _mm512_max_ps(most, x[p]);
                 }
+#ifdef __AVX512BF16__
+                if (bits == 16) {
+                    for (int p = 0; p < parts; p++) _mm256_store_si256((__m256i*)(q[r] + 32 * p), (__m256i)_mm512_cvtneps_pbh(x[p]));
+                    continue;
+                }
+#endif
+                const float low = _mm512_reduce_min_ps(least), high = _mm512_reduce_max_ps(most);
+                // Divisions that stay what they are: the compiler makes others a product with the inverse.
+                const __m128 span = bits == 8 ? _mm_div_ss(_mm_set_ss(std::max(high, -low)), _mm_set_ss(MIDDLE - 1))
+                                              : _mm_div_ss(_mm_set_ss(high - low), _mm_set_ss(15));
+                const uint16_t d = _mm_extract_epi16(_mm_cvtps_ph(span, 0), 0), m = _cvtss_sh(low, 0);
+                std::memcpy(scales + 2 * r, &d, 2);
+                if (bits == 4) std::memcpy(scales + 2 * ROWS + 2 * r, &m, 2);
+                const __m512 step = _mm512_set1_ps(d ? _cvtsh_ss(d) : 1.f);
+                const __m512 from = _mm512_set1_ps(bits == 8 ? -MIDDLE * _cvtsh_ss(d) : _cvtsh_ss(m));
+                for (int p = 0; p < parts; p++) {
+                    const __m512 steps = _mm512_div_round_ps(_mm512_sub_ps(x[p], from), step, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+                    const __m512i in = _mm512_min_epi32(_mm512_max_epi32(_mm512_cvtps_epi32(steps), _mm512_setzero_si512()), last);
+                    _mm_store_si128((__m128i*)(q[r] + 16 * p), _mm512_cvtepi32_epi8(in));
+                }
+            }
+            const auto four = [&](int i) { return _mm512_i32gather_epi32(rows, q[0] + 4 * i, 1); };  // bytes of each row
+            for (int i = 0; i < (bits == 4 ? 4 : 16); i++)
+                _mm512_storeu_si512(at + 64 * i, bits == 4 ? _mm512_or_si512(four(2 * i), _mm512_slli_epi32(four(2 * i + 1), 4)) : four(i));
         }
-    }
 }
 
 // y [T, N] = x [T, K] times the packed rows.

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -92,19 +92,18 @@ class PackedLinear(nn.Module):
     @staticmethod
     def of(linear: nn.Linear | nn.Embedding, bits: int) -> PackedLinear:
         """Its weights, each rounded to the nearest."""
-        outputs, inputs = linear.weight.shape
-        made = PackedLinear(inputs, outputs, bits)
-        made.bias = linear.bias if isinstance(linear, nn.Linear) else None
+        return packed([linear], [linear.weight], bits)[0]
+
+    def take(self, weight: Tensor) -> None:
+        """Take weights [N, K], each rounded to the nearest."""
         if kernel() is None:
-            made.fill(*rounded(linear.weight.detach(), bits))
-        else:
-            whole = linear.weight.detach().contiguous()
-            half = whole.dtype is torch.bfloat16
-            whole = whole if half else whole.float()
-            sizes = (int(half), ctypes.c_int64(outputs), ctypes.c_int64(inputs))
-            kernel().genus_pack(bits, at(whole), *sizes, at(made.get_buffer("w")), torch.get_num_threads())
-        together([made])
-        return made.eval()
+            self.fill(*rounded(weight, self.bits))
+            return
+        whole = weight.contiguous()
+        half = whole.dtype is torch.bfloat16
+        whole = whole if half else whole.float()
+        sizes = (int(half), ctypes.c_int64(self.outputs), ctypes.c_int64(self.inputs))
+        kernel().genus_pack(self.bits, at(whole), *sizes, at(self.get_buffer("w")), torch.get_num_threads())
 
     def fill(self, q: Tensor, d: Tensor, m: Tensor) -> None:
         """Take these weights, as `rounded` gives them."""
@@ -139,19 +138,40 @@ class PackedLinear(nn.Module):
         return y if self.bias is None else y + self.bias
 
 
+def packed(linears: Sequence[nn.Linear | nn.Embedding], weights: Iterable[Tensor], bits: int) -> list[PackedLinear]:
+    """Linear maps with other weights, each rounded to the nearest, in one place. weights: wanted one after another."""
+    made = []
+    for linear in linears:
+        outputs, inputs = linear.weight.shape
+        with torch.device("meta"):
+            made.append(PackedLinear(inputs, outputs, bits))
+        made[-1].bias = linear.bias if isinstance(linear, nn.Linear) else None
+    together(made)
+    for part, weight in zip(made, weights, strict=True):
+        part.eval().take(weight.detach())
+    return made
+
+
 def together(parts: Sequence[PackedLinear]) -> None:
     """Their weights move to one place, on large pages where the system has them: each is read whole for each token, and
-    small pages cost a sixth of that. Weights of less than a few such pages stay where they are.
+    small pages cost a sixth of that. Weights of less than a few such pages stay where they are. Where there are none
+    yet, there are zeros.
     """
-    sizes = [-(-part.get_buffer("w").numel() // LINE) * LINE for part in parts]
+    weights = [part.get_buffer("w") for part in parts]
+    sizes = [-(-w.numel() // LINE) * LINE for w in weights]
+    if len({None if w.is_meta else w.untyped_storage().data_ptr() for w in weights} - {None}) == 1 < len(parts):
+        return
     if sum(sizes) < LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+        for part, w in zip(parts, weights, strict=True):
+            part.w = torch.zeros_like(w, device="cpu") if w.is_meta else w
         return
     room = mmap.mmap(-1, sum(sizes), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     room.madvise(mmap.MADV_HUGEPAGE)
     whole, start = torch.frombuffer(room, dtype=torch.uint8), 0
-    for part, size in zip(parts, sizes, strict=True):
-        w = part.get_buffer("w")
-        part.w = whole[start : start + w.numel()].view(w.shape).copy_(w)
+    for part, w, size in zip(parts, weights, sizes, strict=True):
+        part.w = whole[start : start + w.numel()].view(w.shape)
+        if not w.is_meta:
+            part.w.copy_(w)
         start += size
 
 
