@@ -11,6 +11,7 @@ import pytest
 import torch
 import toys
 from safetensors.torch import load_file, save_file
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from genus import files, load
 from genus.core import Noise
@@ -197,6 +198,20 @@ def test_truncated_weights(text, keep):
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(GenusError, match=r"model\.safetensors"):
         load(text).model()
+
+
+def test_nothing_is_drawn_that_the_file_replaces(text):
+    class Watched(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            called.append(func)
+            return func(*args, **(kwargs or {}))
+
+    called = []
+    with Watched():
+        model = load(text).model()
+    assert called and not {torch.ops.aten.uniform_.default, torch.ops.aten.normal_.default} & set(called)
+    weights = load_file(text / "model.safetensors")
+    assert all(torch.equal(weights[name], w) for name, w in model.nets.state_dict().items())
 
 
 def test_missing_files(text):

@@ -1,6 +1,7 @@
 """Every architecture, in and out, against transformers; the figures were written by benchmarks/published.py."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 import toys
 from published_toys import IDS, folder, numbers
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from genus.errors import GenusError, UsageError
 from genus.exchange import bring, give
@@ -141,6 +143,24 @@ def test_lossy_numbers_pass_their_own_tolerance(tmp_path, form):
     given = give(brought(tmp_path, "llama"), "gguf", form, tmp_path / "out.gguf")
     assert not given.parity.failed
     assert given.parity.logits > 0
+
+
+@pytest.mark.parametrize(("kind", "drawn"), [("f32", "fp32"), ("f16", "bf16"), ("bf16", "bf16"), ("q8_0", "bf16")])
+def test_weights_draw_in_no_more_bits_than_they_were_published_in(tmp_path, kind, drawn):
+    run = brought(tmp_path, "llama")
+    assert run.model().precision == "fp32" and run.data["origin"]["numbers"] == ["f32"]
+    given = give(run, "gguf", kind, tmp_path / "out.gguf")
+    again = Run(bring(given.path, "again", tmp_path / "home").run)
+    assert again.model().precision == drawn
+
+
+def test_a_folder_says_its_number_format(tmp_path):
+    run = brought(tmp_path, "llama")
+    place = tmp_path / "half"
+    shutil.copytree(give(run, "hf", "f32", tmp_path / "out").path, place)
+    weights = load_file(place / "model.safetensors")
+    save_file({name: w.bfloat16() if w.dim() > 1 else w for name, w in weights.items()}, place / "model.safetensors")
+    assert opened(place).precision == "bf16" and opened(place).origin["numbers"] == ["bf16"]
 
 
 def test_shards_are_read_as_one(tmp_path):
