@@ -190,7 +190,7 @@ def test_without_a_kernel_it_is_as_good(monkeypatch):
 
 
 def test_what_has_no_packed_form_says_so():
-    with pytest.raises(UsageError, match="no weights of 4 bits; choose the precision bf16 or fp32"):
+    with pytest.raises(UsageError, match="no weights of 4 bits; choose the precision int8, bf16 or fp32"):
         TransformerConfig(depth=1, width=32, head=16).build(SPACE, Roads()).packed(4)
 
 

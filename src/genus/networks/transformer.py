@@ -193,8 +193,10 @@ class Transformer(Network):
 
     def packed(self, bits: int) -> Network:
         """See `Network`. Of 8: the blocks multiply bytes, inputs rounded row by row; the rest is in bfloat16."""
+        if bits == 16:
+            return halved(self)
         if bits != 8:
-            return super().packed(bits)
+            raise UsageError(f"transformers have no weights of {bits} bits; choose the precision int8, bf16 or fp32")
         made = halved(self)
         for part in made.modules():
             if isinstance(part, Block):
