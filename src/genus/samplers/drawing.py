@@ -57,14 +57,18 @@ class Trust:
     right: list[float] = field(default_factory=lambda: [COUNTS * p for p in EXPECTED])
     made: list[float] = field(default_factory=lambda: [COUNTS] * len(EXPECTED))
 
-    def most(self, agreed: int, room: int) -> int:
-        """The number of guesses, `room` at most, with most cells drawn for what their check costs."""
+    def most(self, agreed: int, room: int, rows: int = 1) -> int:
+        """The number of guesses, `room` at most, with most cells drawn for what their check costs.
+
+        rows: samples of the pass. Beside many, each of which gets a cell by it, a wrong guess costs as much as a cell.
+        """
         at = min(agreed, len(EXPECTED) - 1)
-        p, best, chosen, drawn = self.right[at] / self.made[at], 1.0, 0, 1.0
+        p, chosen, drawn, price = self.right[at] / self.made[at], 0, float(rows), 1 + CHECKED * (rows - 1)
+        best = drawn / price
         for k in range(1, room + 1):
             drawn += p**k
-            if drawn / (1 + CHECKED * k) > best:
-                best, chosen = drawn / (1 + CHECKED * k), k
+            if drawn / (price + CHECKED * k) > best:
+                best, chosen = drawn / (price + CHECKED * k), k
         return chosen
 
     def learn(self, agreed: int, made: int, right: int) -> None:
@@ -119,13 +123,13 @@ class Row:
         made.n, made.done = self.n, not cells
         return made
 
-    def followed(self, room: int) -> Tensor | None:
-        """Guesses [C, k], `room` at most, by what followed before; None: there are none worth it."""
+    def followed(self, room: int, rows: int) -> Tensor | None:
+        """Guesses [C, k], `room` at most, by what followed before; None: there are none worth it. rows: see `Trust`."""
         found = followed(self.past, self.draw.lookup, room) if room else None
         self.agreed, guess = (0, None) if found is None else (found[1], found[0])
         if guess is None:
             return None
-        few = self.trust.most(self.agreed, guess.shape[1])
+        few = self.trust.most(self.agreed, guess.shape[1], rows)
         return guess[:, :few] if few else None
 
     def ruled(self, logits: Tensor) -> Tensor:
@@ -236,7 +240,7 @@ class Drawing:
             return [None] * len(room)
         if self.draft is not None:
             return self._drafts(room)
-        return [row.followed(k) for row, k in zip(self.rows, room, strict=True)]
+        return [row.followed(k, len(self.rows)) for row, k in zip(self.rows, room, strict=True)]
 
     def _drafts(self, room: list[int]) -> list[Tensor | None]:
         """What the draft would draw, with the rows' own noise."""
