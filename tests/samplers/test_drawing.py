@@ -156,7 +156,7 @@ def test_lookup_changes_no_sample_and_saves_calls():
 def test_guesses_are_as_many_as_they_are_worth():
     trust = Trust()
     assert trust.most(3, 8) > trust.most(1, 8) >= 1 and trust.most(3, 2) == 2
-    assert trust.most(3, 8) > trust.most(3, 8, rows=8) >= trust.most(3, 8, rows=32) == 0, "beside many it is not worth it"
+    assert trust.most(3, 8) > trust.most(3, 8, rows=8) >= trust.most(3, 8, rows=32) == 0, "beside many it pays not"
     for _ in range(30):
         trust.learn(1, 4, 0)
         trust.learn(2, 4, 4)
