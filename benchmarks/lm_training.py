@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from genus import graphs
 from genus.core import Batch, Roads, Space
 from genus.networks import bytewise
 from genus.networks.transformer import TransformerConfig
@@ -49,7 +50,7 @@ def ours(
     def forward(x: Tensor) -> Tensor:
         return objective.loss(nets, Batch(x), {}, "main")[0]
 
-    run = torch.compile(forward, dynamic=False) if compiled else forward
+    run = graphs.compiled(forward) if compiled else forward
     done = 0
 
     def step(x: Tensor) -> float:

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from genus import graphs
 from genus.core import Batch, Cond, Network, Noise, Space, State
 from genus.networks import bytewise
 from genus.networks.convolutional import ConvolutionalConfig
@@ -123,7 +124,7 @@ def ours(kind: str, compiled: bool = False, products: str = "own", **changes: An
         bytewise.onto(net)
     settings = {"optimiser": "adamw", "rate": RATES[kind], "weight_decay": 0.01, **changes}
     flat = Flat(nn.ModuleDict({"net": net}), Training(**settings), torch.bfloat16)
-    run = torch.compile(FLOW.loss, dynamic=False) if compiled else FLOW.loss
+    run = graphs.compiled(FLOW.loss) if compiled else FLOW.loss
     done = 0
 
     def step(x: Tensor) -> float:

@@ -86,6 +86,15 @@ def test_help_and_import_cost_no_torch():
     assert "genus make letters/ --budget 10m" in done.stdout
 
 
+def test_what_draws_and_learns_loads_no_compiler_of_graphs():
+    code = (
+        "import sys\nimport genus.deploy.samples, genus.deploy.server, genus.train.stage\n"
+        "from genus.networks import decoder, transformer\nassert 'torch._dynamo' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
 def test_public_names_are_seen_before_they_are_fetched():
     told = "import genus, sys; print(set(genus.__all__) <= set(dir(genus)), 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", told], capture_output=True, text=True).stdout == "True False\n"

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genus import graphs
 from genus.compiled import address as at
 from genus.compiled import compiled
 from genus.networks.attention import Normal, Relu2, taped
@@ -31,7 +32,7 @@ def kernel() -> Any:
     return compiled(Path(__file__).with_suffix(".cpp"), "-fopenmp", needs=NEEDED)
 
 
-@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]
+@graphs.constant
 def ready() -> bool:
     """Whether there is a kernel, as a compiler of graphs may ask it."""
     return kernel() is not None

@@ -14,13 +14,14 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from genus import graphs
 from genus.networks.attention import taped
 
 BLOCK = 1 << 26  # logits at once, in the format of h
 PART = 1 << 20  # of these in float32
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]
+@graphs.apart
 def scored(h: Tensor, weight: Tensor, ids: Tensor, counts: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Nats and z, float32 [...], of ids [...] behind h [..., width]; 0 where `counts` is false. weight: [vocab, width].
 

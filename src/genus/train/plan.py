@@ -17,7 +17,7 @@ from typing import Any, Literal, final
 
 import torch
 
-from genus import files
+from genus import files, graphs
 from genus.core import Batch, Codec, Model, Objective, Roads
 from genus.data.cache import Cache
 from genus.data.source import SourceConfig
@@ -75,7 +75,7 @@ def allowed(asked: float, spent: float) -> float:
 
 def compiled(plan: Plan, objective: Objective) -> Loss:
     """The objective's loss, compiled if the plan says so."""
-    return torch.compile(objective.loss, dynamic=False) if plan.compiled else objective.loss
+    return graphs.compiled(objective.loss) if plan.compiled else objective.loss
 
 
 @final
@@ -360,7 +360,7 @@ def _compiled_seconds(phase: Phase, bench: Bench, watch: Watch) -> float:
     """Seconds of a compiled step; infinite where compiling fails."""
     watch.say("compiling")
     try:
-        loss = torch.compile(phase.objective.loss, dynamic=False)
+        loss = graphs.compiled(phase.objective.loss)
         loop = bench.loop(phase, phase.training.batch, loss)
         loop.step()
         loop.step()
