@@ -23,7 +23,7 @@ from deploy_toys import gated, image_run, text_run
 
 from genus import files
 from genus.deploy import app, completions, generate, reproduce, serve
-from genus.deploy.server import _listen
+from genus.deploy.server import _listen, served
 from genus.errors import GenusError, UsageError
 from genus.media import image
 from genus.run import Run
@@ -634,6 +634,13 @@ def test_so_are_texts_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     finally:
         half.close()
     assert asked == ["bf16", "fp32"]
+
+
+def test_weights_are_packed_before_the_first_request(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, begun = text_run(tmp_path / "tales"), []
+    monkeypatch.setattr(type(run.model().nets["net"]), "start", lambda net, batch, cells: begun.append((batch, cells)))
+    served(run, precision="bf16")
+    assert begun == [(1, 1)]
 
 
 SERVER = """

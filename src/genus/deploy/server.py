@@ -22,6 +22,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
 import genus
+from genus.core import Network
 from genus.deploy import completions, origins, pictures, release, samples
 from genus.deploy.guard import LOOPBACK, Guard
 from genus.deploy.protocol import Endpoint, Refusal, Served, error
@@ -52,7 +53,9 @@ def served(run: Run, draft: Run | None = None, amateur: Run | None = None, preci
         model = samples.drafted(model, draft.path)
     if amateur is not None and model.codec.streams:
         model, _ = samples.contrasted(model, {"amateur": amateur.path})
-    model.drawing(precision)  # weights are rounded now, not while the first request waits
+    for net in model.drawing(precision).values():
+        if isinstance(net, Network):
+            net.start(1, 1)  # weights are packed now, not while the first request waits
     knobs = {} if precision is None else {"precision": precision}
     return Served(run.name, model, kind, samples.maker(run), ENDPOINTS[kind.name].path, created, knobs)
 
