@@ -176,6 +176,28 @@ def test_rows_apart_draw_what_they_draw_alone(bits):
         assert torch.equal(a.past, b.past)
 
 
+@pytest.mark.skipif(kernel() is None, reason="no compiler, or a processor without VNNI")
+def test_what_rows_have_in_common_is_read_once_and_is_theirs():
+    net = built().packed(8)
+    begun = torch.cat([torch.full((1, 1, 1), 77), torch.randint(0, 77, (1, 1, 13))], 2)
+    memory = net.start(1, 48)
+    with torch.no_grad():
+        net(begun, state=memory)
+        kept, apart, spoilt = (memory.take([0, 0, 0]) for _ in range(3))
+        assert kept.alike() == ([0, 0, 0], [14, 14, 14])
+        apart.family = [0, 1, 2]
+        spoilt.k[:, 1, :, :12] = spoilt.v[:, 2, :, :12] = torch.nan  # not what is read: that is the first row's
+        for _ in range(5):
+            x = torch.randint(0, 77, (3, 1, 1))
+            a, b, c = (net(x, state=state) for state in (kept, apart, spoilt))
+            assert torch.equal(a, b) and torch.equal(a, c) and not torch.equal(a[0], a[1])
+    assert kept.take([1, 2]).alike() == ([0, 0], [14, 14])
+    assert kept.take([2, 2]).alike() == ([0, 0], [19, 19]), "all of it"
+    assert kept.take([0]).join(kept.take([1])).alike() == ([0, 1], [0, 0])
+    kept.rewind([9, 19, 19])
+    assert kept.alike() == ([0, 0, 0], [9, 9, 9]), "the first one may be other from there on"
+
+
 def test_without_a_kernel_it_is_as_good(monkeypatch):
     net = built()
     x = torch.cat([torch.full((1, 1, 1), 77), torch.randint(0, 77, (1, 1, 12))], 2)

@@ -10,6 +10,7 @@ the axes. Tables are computed for the places asked for, so no size is baked into
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -269,7 +270,8 @@ class Memory(State):
 
     Those of a head lie together, [B, kv heads, cells, D]: a new cell reads them twice as fast. What is told before the
     cells takes the first places (`tell`). mute: so many cells at the front that the network gives no place here. ids:
-    what was read, where it is read again. fed: cells that each row has read.
+    what was read, where it is read again. fed: cells that each row has read. family, common: rows with one number were
+    copied from one, and so many of their first places hold the same.
     """
 
     def __init__(
@@ -279,6 +281,7 @@ class Memory(State):
         self.k = torch.empty(self.shape, dtype=dtype)  # not touched before it is filled: a long window costs nothing
         self.v = torch.empty(self.shape, dtype=dtype)
         self.fed, self.told, self.filled = [0] * batch, 0, 0  # filled: places that hold numbers in every row
+        self.family, self.common = list(range(batch)), [0] * batch
         self.heard: Tensor | None = None
         self.ids: Tensor | None = None
 
@@ -293,6 +296,15 @@ class Memory(State):
     def rewind(self, cells: Sequence[int]) -> None:
         """See `State`."""
         self.fed = list(cells)
+        self.common = [min(n, self._place(fed)) for n, fed in zip(self.common, self.fed, strict=True)]
+
+    def alike(self) -> tuple[list[int], list[int]]:
+        """Of each row, the first one of its family, and how many places it has in common with that; 0 if it is alone."""
+        firsts: dict[int, int] = {}
+        like = [firsts.setdefault(family, row) for row, family in enumerate(self.family)]
+        alone = {family for family, size in Counter(self.family).items() if size == 1}
+        both = [min(self.common[row], self.common[first]) for row, first in enumerate(like)]
+        return like, [0 if family in alone else n for family, n in zip(self.family, both, strict=True)]
 
     def take(self, rows: Sequence[int]) -> Memory:
         """See `State`."""
@@ -308,6 +320,7 @@ class Memory(State):
         layers, _, heads, cells, head = self.shape
         made = Memory(sum(map(len, rows)), cells, layers, heads, head, self.dtype, self.mute)
         made.fed = [part.fed[row] for part, taken in zip(parts, rows, strict=True) for row in taken]
+        made._kept(parts, rows)
         made.wanted = self.wanted
         if self.heard is not None:
             made.tell(
@@ -332,6 +345,19 @@ class Memory(State):
             at = stop
         made.filled = used
         return made
+
+    def _kept(self, parts: list[Memory], rows: list[list[int]]) -> None:
+        """Who is of which family, and what it has in common: all that was read, where all of it come from one row."""
+        came = [(i, part.family[row], row) for i, part in enumerate(parts) for row in rows[i]]
+        sources: dict[tuple[int, int], set[int]] = {}
+        for i, family, row in came:
+            sources.setdefault((i, family), set()).add(row)
+        named = {key: number for number, key in enumerate(sources)}
+        self.family = [named[i, family] for i, family, _ in came]
+        self.common = [
+            parts[i].common[row] if len(sources[i, family]) > 1 else parts[i]._place(parts[i].fed[row])
+            for i, family, row in came
+        ]
 
     def tell(self, heard: Tensor) -> None:
         """Make room for the tokens of a condition before the cells; those that count are `heard` [B, L]."""

@@ -369,18 +369,20 @@ void compared(const float* q, const half* k, const half* next, int n, int D, flo
         }
 }
 
-// y [E, D] = the values [n, D] by the weights p [E, n], rows `room` apart. next: see `compared`.
+// y [E, D] = the values [n, D], of which the first c lie at `shared`, by the weights p [E, n], rows `room` apart. next: see
+// `compared`.
 template <int E>
-void mixed(const float* p, const half* v, const half* next, int n, int D, float* y, int room) {
+void mixed(const float* p, const half* shared, int c, const half* v, const half* next, int n, int D, float* y, int room) {
     int from = 0;
     for (; from + 64 <= D; from += 64) {
         __m512 a[E][4];
         for (int e = 0; e < E; e++)
             for (int i = 0; i < 4; i++) a[e][i] = _mm512_setzero_ps();
         for (int j = 0; j < n; j++) {
-            fetched(next + size_t(j) * D + from, 64);
+            const half* at = (j < c ? shared : v) + size_t(j) * D;
+            if (j >= c) fetched(next + size_t(j) * D + from, 64);
             for (int i = 0; i < 4; i++) {
-                const __m512 value = wide(v + size_t(j) * D + from + 16 * i);
+                const __m512 value = wide(at + from + 16 * i);
                 for (int e = 0; e < E; e++) a[e][i] = _mm512_fmadd_ps(_mm512_set1_ps(p[e * room + j]), value, a[e][i]);
             }
         }
@@ -390,17 +392,25 @@ void mixed(const float* p, const half* v, const half* next, int n, int D, float*
     for (int e = 0; e < E; e++) {
         for (int i = from; i < D; i++) y[e * D + i] = 0;
         for (int j = 0; j < n && from < D; j++)
-            for (int i = from; i < D; i++) y[e * D + i] += p[e * room + j] * _cvtsh_ss(v[size_t(j) * D + i]);
+            for (int i = from; i < D; i++) y[e * D + i] += p[e * room + j] * _cvtsh_ss((j < c ? shared : v)[size_t(j) * D + i]);
     }
 }
 
-// E queries against the same n keys and values; kt: the keys turned, or null; next: the keys of other queries, which will be
-// wanted soon. Weights of the keys go through `p`.
+struct Past {  // keys and values of a head, [n, D]
+    const half *k, *v;
+};
+
+// E queries against the same n keys and values, the first c of which are those of `shared`; kt: the keys turned, or null;
+// next: the keys of other queries, which will be wanted soon. Weights of the keys go through `p`.
 template <int E>
-void attended(const float* q, const half* k, const float* kt, const half* v, const half* next, int n, int D, float* p, int room,
+void attended(const float* q, Past own, Past shared, int c, const float* kt, const half* next, int n, int D, float* p, int room,
               float* y) {
     const float scale = 1.f / std::sqrt(float(D));
-    if (kt == nullptr) compared<E>(q, k, v, n, D, scale, p, room);
+    if (kt == nullptr) {
+        const size_t from = size_t(c) * D;
+        compared<E>(q, shared.k, shared.v, c, D, scale, p, room);
+        compared<E>(q, own.k + from, own.v + from, n - c, D, scale, p + c, room);
+    }
     float over[E];
     for (int e = 0; e < E; e++) {
         float *row = p + e * room, most = -1e30f, sum = 0;
@@ -409,7 +419,7 @@ void attended(const float* q, const half* k, const float* kt, const half* v, con
         for (int j = 0; j < n; j++) row[j] = std::exp(row[j] - most), sum += row[j];
         over[e] = 1.f / sum;
     }
-    mixed<E>(p, v, next, n, D, y, room);
+    mixed<E>(p, shared.v, c, own.v, next, n, D, y, room);
     for (int e = 0; e < E; e++)
         for (int i = 0; i < D; i++) y[e * D + i] *= over[e];
 }
@@ -485,9 +495,11 @@ void genus_product(int bits, const uint8_t* w, const float* x, int T, int N, int
 }
 
 // Vectors h [B, n, width] through all layers, in place. k, v: float16, [layers, B, kv heads, room, head], of which row b holds
-// seen[b] places; n further ones are written. cos, sin: [B, n, head], sin with the sign of the rotation.
+// seen[b] places; n further ones are written. The first common[b] places of row b hold what those of row like[b] do, which
+// then are read: once for all that have them in common. cos, sin: [B, n, head], sin with the sign of the rotation.
 void genus_layers(const Sizes* z, const Layer* layers, float* h, int B, int n, half* k, half* v, int64_t room,
-                  const int32_t* seen, const float* cos, const float* sin, int threads) {
+                  const int32_t* seen, const int32_t* like, const int32_t* common, const float* cos, const float* sin,
+                  int threads) {
     const int T = B * n, W = z->width, D = z->head, H = z->heads, V = z->kv_heads, F = z->hidden, middle = D / 2;
     const int Q = (H + 2 * V) * D;
     std::vector<float> x(size_t(T) * (W > H * D ? W : H * D)), qkv(size_t(T) * Q), a(size_t(T) * H * D), y(size_t(T) * W);
@@ -529,15 +541,21 @@ void genus_layers(const Sizes* z, const Layer* layers, float* h, int B, int n, h
         {
             const int line = longest + 64, each_kv = H / V, parts = (each_kv + SHARED - 1) / SHARED;
             std::vector<float> p(size_t(line) * SHARED);
-#pragma omp for schedule(dynamic, 4)
-            for (int i = 0; i < T * V * parts; i++) {
-                const int t = i / (V * parts), g = i / parts % V, first = g * each_kv + i % parts * SHARED, b = t / n;
-                const int few = (g + 1) * each_kv - first < SHARED ? (g + 1) * each_kv - first : SHARED;
+            const auto head = [&](int b, int g) {
                 const size_t at = ((size_t(l) * B + b) * V + g) * room * D;
+                return Past{k + at, v + at};
+            };
+            const int every = T * V * parts;
+#pragma omp for schedule(dynamic, 8)
+            for (int i = 0; i < every; i++) {  // of a head row by row: what rows have in common stays near
+                const int t = i % T, g = i / T / parts, first = g * each_kv + i / T % parts * SHARED, b = t / n;
+                const int few = (g + 1) * each_kv - first < SHARED ? (g + 1) * each_kv - first : SHARED;
                 const float* kt = turn ? keys.data() + (size_t(b) * V + g) * each : nullptr;
+                const int c = common[b] / 4 * 4;  // four keys are met at once, and sums do not depend on what is shared
+                const int then = i + 1 < every ? i + 1 : i;
                 const auto go = few == 4 ? attended<4> : few == 3 ? attended<3> : few == 2 ? attended<2> : attended<1>;
-                go(qkv.data() + size_t(t) * Q + first * D, k + at, kt, v + at, k + at + size_t(room) * D, seen[b] + t % n + 1, D, p.data(), line,
-                   a.data() + size_t(t) * H * D + first * D);
+                go(qkv.data() + size_t(t) * Q + first * D, head(b, g), head(like[b], g), c, kt, head(then % T / n, then / T / parts).k,
+                   seen[b] + t % n + 1, D, p.data(), line, a.data() + size_t(t) * H * D + first * D);
             }
         }
         acts.read(a.data(), T, H * D, z->bits);

@@ -234,12 +234,12 @@ class PackedLayers(nn.Module):
         """h [B, n, width], the next n cells of each row -> [B, n, width]. The memory is written, not moved."""
         batch, n, _ = h.shape
         h = h.float().contiguous().clone()
-        seen = memory.reserve(n)
-        starts = (ctypes.c_int32 * batch)(*seen)
+        numbers = ctypes.c_int32 * batch
+        starts, like, common = (numbers(*x) for x in (memory.reserve(n), *memory.alike()))
         cos, sin = (x.squeeze(-2).float().expand(batch, n, -1).contiguous() for x in table)
         room = memory.k.shape[3]
         kernel().genus_layers(
             ctypes.byref(self.sizes), self.layers, at(h), batch, n, at(memory.k), at(memory.v),
-            ctypes.c_int64(room), starts, at(cos), at(sin), torch.get_num_threads(),
+            ctypes.c_int64(room), starts, like, common, at(cos), at(sin), torch.get_num_threads(),
         )  # fmt: skip
         return h
