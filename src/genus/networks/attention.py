@@ -299,7 +299,7 @@ class Memory(State):
         self.common = [min(n, self._place(fed)) for n, fed in zip(self.common, self.fed, strict=True)]
 
     def alike(self) -> tuple[list[int], list[int]]:
-        """Of each row, the first one of its family, and how many places it has in common with that; 0 if it is alone."""
+        """Of each row, the first one of its family, and how many places both have in common; 0 if it is alone."""
         firsts: dict[int, int] = {}
         like = [firsts.setdefault(family, row) for row, family in enumerate(self.family)]
         alone = {family for family, size in Counter(self.family).items() if size == 1}
