@@ -84,6 +84,7 @@ def save(model: Model, phase: Phase, folder: Path) -> Phase:
         "space": asdict(model.space),
         "prompt": model.prompt,
         "precision": model.precision,
+        **({} if model.drawn is None else {"drawn": model.drawn}),
     }
     files.write_json(folder / "config.json", config)
     return phase
@@ -97,8 +98,9 @@ def load_model(folder: Path) -> tuple[Model, Phase]:
     phase = restored(Phase, config.get("phase"), folder / "config.json")
     phase = phase.after({place.name: place for place in folder.glob(f"{MODELS}/*")})
     precision: Precision = "bf16" if config.get("precision") == "bf16" else "fp32"
+    drawn: Precision | None = "bf16" if config.get("drawn") == "bf16" else None
     with torch.random.fork_rng(devices=[]), _Unfilled():
-        model = replace(assemble(phase, phase.codec.load(folder), config["prompt"]), precision=precision)
+        model = replace(assemble(phase, phase.codec.load(folder), config["prompt"]), precision=precision, drawn=drawn)
     fill(model, folder)
     model.nets.eval()
     return model, phase

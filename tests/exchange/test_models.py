@@ -145,13 +145,13 @@ def test_lossy_numbers_pass_their_own_tolerance(tmp_path, form):
     assert given.parity.logits > 0
 
 
-@pytest.mark.parametrize(("kind", "drawn"), [("f32", "fp32"), ("f16", "bf16"), ("bf16", "bf16"), ("q8_0", "bf16")])
+@pytest.mark.parametrize(("kind", "drawn"), [("f32", None), ("f16", "bf16"), ("bf16", "bf16"), ("q8_0", "bf16")])
 def test_weights_draw_in_no_more_bits_than_they_were_published_in(tmp_path, kind, drawn):
     run = brought(tmp_path, "llama")
-    assert run.model().precision == "fp32" and run.data["origin"]["numbers"] == ["f32"]
+    assert run.model().drawn is None and run.data["origin"]["numbers"] == ["f32"]
     given = give(run, "gguf", kind, tmp_path / "out.gguf")
     again = Run(bring(given.path, "again", tmp_path / "home").run)
-    assert again.model().precision == drawn
+    assert again.model().drawn == drawn and again.model().precision == "fp32", "what learns from it reads it as before"
 
 
 def test_a_folder_says_its_number_format(tmp_path):
@@ -160,7 +160,9 @@ def test_a_folder_says_its_number_format(tmp_path):
     shutil.copytree(give(run, "hf", "f32", tmp_path / "out").path, place)
     weights = load_file(place / "model.safetensors")
     save_file({name: w.bfloat16() if w.dim() > 1 else w for name, w in weights.items()}, place / "model.safetensors")
-    assert opened(place).precision == "bf16" and opened(place).origin["numbers"] == ["bf16"]
+    assert opened(place).drawn == "bf16" and opened(place).origin["numbers"] == ["bf16"]
+    save_file({name: w.double() for name, w in weights.items()}, place / "model.safetensors")
+    assert opened(place).drawn is None
 
 
 def test_shards_are_read_as_one(tmp_path):

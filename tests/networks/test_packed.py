@@ -63,7 +63,7 @@ def test_rounding_is_off_by_half_a_step(bits):
 
 @pytest.mark.skipif(kernel() is None, reason="no compiler, or a processor without VNNI")
 @pytest.mark.parametrize("bits", [4, 8])
-@pytest.mark.parametrize("size", [1e-7, 1.0, 300.0])
+@pytest.mark.parametrize("size", [1e-7, 1.0, 300.0, 1e4])
 def test_the_compiled_file_packs_as_torch_does(bits, size):
     torch.manual_seed(0)
     linear = torch.nn.Linear(3 * COLUMNS, 37, bias=False)
@@ -149,6 +149,8 @@ def test_a_decoder_that_learned_in_16_bits_draws_from_packed_ones():
     half(torch.full((1, 1, 1), 77), state=half.start(1, 2))
     assert vars(half)["drawn"].layers is not None and "at_once" not in vars(half), "what is not read is not made"
     assert replace(model, precision="fp32").drawing() is nets
+    published = replace(model, precision="fp32", drawn="bf16")
+    assert published.drawing()["net"].drawn.layers is not None and published.drawing(published.precision) is nets
     assert as_learned(model) is None, "float32 weights are drawn from as they are"
     assert as_learned(replace(model, nets=torch.nn.ModuleDict({"net": built().bfloat16()}))) == "bf16"
     other = torch.nn.ModuleDict({"net": TransformerConfig(depth=1, width=32, head=16).build(SPACE, Roads())})
@@ -214,6 +216,19 @@ def test_without_a_kernel_it_is_as_good(monkeypatch):
 def test_what_has_no_packed_form_says_so():
     with pytest.raises(UsageError, match="no weights of 4 bits; choose the precision int8, bf16 or fp32"):
         TransformerConfig(depth=1, width=32, head=16).build(SPACE, Roads()).packed(4)
+
+
+@pytest.mark.parametrize("bits", [8, 4])
+def test_packing_leaves_what_learns_as_it_is(bits):
+    net = built(LLAMA.but(biases=("qkv", "out", "ffn"))).bfloat16()
+    before = {name: (p, p.dtype, p.requires_grad) for name, p in net.named_parameters()}
+    net.packed(bits)
+    assert all(before[name] == (p, p.dtype, p.requires_grad) for name, p in net.named_parameters())
+
+
+@pytest.mark.parametrize("bits", WIDTHS)
+def test_no_rows_have_no_products(bits):
+    assert PackedLinear.of(torch.nn.Linear(64, 40), bits)(torch.zeros(0, 64)).shape == (0, 40)
 
 
 @pytest.mark.parametrize("bits", WIDTHS)

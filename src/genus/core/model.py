@@ -29,7 +29,8 @@ class Model:
     codec.
 
     precision: of the nets while they draw, where sampler or nets gain by it; what a sampler keeps, likelihoods and
-    vectors are float32 always. It is the one that the nets were trained in, so they know its rounding.
+    vectors are float32 always. It is the one that the nets were trained in, so they know its rounding. drawn: another
+    one to draw in, that of weights which were published in it; None: `precision`.
     """
 
     codec: Codec
@@ -40,6 +41,7 @@ class Model:
     wraps: tuple[Wrap, ...] = ()
     prompt: Literal["none", "prefix", "turn"] | str = "none"  # where one goes: the first cells, what is asked, a field
     precision: Precision = "fp32"
+    drawn: Precision | None = None
 
     @property
     def conditioner(self) -> Conditioner | None:
@@ -90,7 +92,7 @@ class Model:
         if precision is not None and precision not in get_args(Precision):
             raise UsageError(f"precision = {precision!r}; choose one of {', '.join(get_args(Precision))}")
         gains = self.sampler.wide or any(isinstance(net, Network) and net.brisk for net in self.nets.values())
-        kind = precision or (self.precision if gains else "fp32")
+        kind = precision or ((self.drawn or self.precision) if gains else "fp32")
         if kind == "fp32":
             return self.nets
         bits = BITS[kind]

@@ -99,7 +99,7 @@ def _written(source: Source, folder: Path, licence: str | None, say: Callable[[s
     """The run's files; returns what is said of it."""
     described = phase(source)
     with torch.device("meta"):
-        model = replace(assemble(described, source.speech.codec, "prefix"), precision=source.precision)
+        model = replace(assemble(described, source.speech.codec, "prefix"), drawn=source.drawn)
     say("reading the weights")
     model.nets["net"].load_state_dict(source.weights(), assign=True)
     say("writing the run")

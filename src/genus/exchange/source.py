@@ -62,9 +62,9 @@ class Source:
     files: tuple[Path, ...]
 
     @property
-    def precision(self) -> Precision:
-        """Of the weights that draw: as they were published, in 16 bits where these are no more."""
-        return "fp32" if "f32" in self.origin["numbers"] else "bf16"
+    def drawn(self) -> Precision | None:
+        """To draw in: bf16 where no matrix was published in more than 16 bits."""
+        return None if {"f32", "f64"} & set(self.origin["numbers"]) else "bf16"
 
     def weights(self) -> dict[str, Tensor]:
         """The state of the network, float32. Raises `GenusError` for a tensor that is missing, surplus or of another

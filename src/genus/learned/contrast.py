@@ -45,7 +45,7 @@ class Contrast(Wrap):
         model, _ = lent(Path(self.place))
         if model.space.vocab is None or model.conditioner is not None:
             raise UsageError(f"{self.place} says no tokens to compare with: its model draws none, or wants a condition")
-        return Contrasted(self, predict, model.predictor()[0])
+        return Contrasted(self, predict, model.predictor(nets=model.drawing())[0])
 
 
 @final

@@ -33,7 +33,7 @@ class Draft(Wrap):
         if not self.place:
             return predict
         model, _ = lent(Path(self.place))
-        draft, _ = model.predictor()
+        draft, _ = model.predictor(nets=model.drawing())
         if model.space.vocab is None or model.conditioner is not None:
             raise UsageError(f"{self.place} cannot guess tokens: its model draws none, or wants a condition")
         return Drafting(predict, draft, model.space)

@@ -29,7 +29,7 @@ from genus.networks import selfattention
 from genus.networks.again import through
 from genus.networks.attention import Memory, Scaled, Table, Turned, attend, begun, places, taped, walls, waves
 from genus.networks.experts import Experts, gated
-from genus.networks.halves import Halves
+from genus.networks.forms import Forms
 from genus.networks.lora import Adapted
 from genus.networks.packed import COLUMNS, PackedLayers, PackedLinear, halves, kernel, packed
 from genus.networks.scores import scored
@@ -258,7 +258,7 @@ class Decoder(Network):
     def packed(self, bits: int) -> Network:
         """See `Network`. Experts are left as they are, and so are weights that were compressed already."""
         if bits == 16:
-            return Halves(self.space, partial(halved, self), partial(self.few, 16)) if self.brisk else halved(self)
+            return Forms(self.space, partial(halved, self), partial(self.few, 16)) if self.brisk else halved(self)
         if self.config.bits is None:
             return self.few(bits)
         if bits != self.config.bits:
@@ -281,16 +281,16 @@ class Decoder(Network):
 
     def rounded(self, bits: int) -> nn.ModuleList:
         """The layers to draw with, packed where they can be, and what is left in float32."""
-        some = [part for block in self.blocks for part in block.children() if isinstance(part, nn.Linear)]
-        kept = {id(part): part for part in some if part.in_features % COLUMNS == 0}
+        every = [part for block in self.blocks for part in block.children()]
+        kept = {id(part): part for part in every if fitting(part) is not None}
         made = copy.deepcopy(self.blocks, kept)  # those are not copied but packed
         places: list[tuple[nn.Module, str]] = []
         linears: list[nn.Linear] = []
         found: list[nn.Linear | Adapted] = []
         for block in made:
             for name, part in block.named_children():
-                plain = part.linear if isinstance(part, Adapted) else part
-                if isinstance(plain, nn.Linear) and plain.in_features % COLUMNS == 0:
+                plain = fitting(part)
+                if plain is not None:
                     assert isinstance(part, nn.Linear | Adapted)
                     places.append((block, name))
                     linears.append(plain)
@@ -299,6 +299,12 @@ class Decoder(Network):
         for (block, name), few in zip(places, packed(linears, weights, bits), strict=True):
             setattr(block, name, few)
         return made.requires_grad_(False).float()
+
+
+def fitting(part: nn.Module) -> nn.Linear | None:
+    """The linear map that a part is, or corrects, if its rows can be packed."""
+    plain = part.linear if isinstance(part, Adapted) else part
+    return plain if isinstance(plain, nn.Linear) and plain.in_features % COLUMNS == 0 else None
 
 
 def wide(module: nn.Module) -> nn.Module:

@@ -205,7 +205,7 @@ struct Eighths {
 };
 
 #ifdef __AVX512BF16__
-struct Halves {
+struct Sixteenths {
     static constexpr int FEW = 6, BITS = 16;
     template <int N, int R>
     __attribute__((noinline)) static void tile(const uint8_t* w, size_t size, const Acts& acts, int t, int K, float* y, int rows,
@@ -250,6 +250,7 @@ void tiled(int n, int bands, const uint8_t* w, size_t size, const Acts& x, int t
 
 template <class Kind>
 void banded(const uint8_t* w, const Acts& x, int T, int N, int K, float* y, int threads) {
+    if (T == 0) return;
     constexpr int BLOCK = block_of(Kind::BITS), FEW = Kind::FEW;
     const int G = groups_of(Kind::BITS, K), blocks = (N + ROWS - 1) / ROWS, parts = (T + FEW - 1) / FEW;
     const size_t size = size_t(G) * BLOCK;
@@ -270,7 +271,7 @@ void product(int bits, const uint8_t* w, const Acts& x, int T, int N, int K, flo
     if (bits == 4) product4(w, x, T, N, K, y, threads);
     if (bits == 8) banded<Eighths>(w, x, T, N, K, y, threads);
 #ifdef __AVX512BF16__
-    if (bits == 16) banded<Halves>(w, x, T, N, K, y, threads);
+    if (bits == 16) banded<Sixteenths>(w, x, T, N, K, y, threads);
 #endif
 }
 
@@ -438,7 +439,7 @@ int genus_halves() {
 }
 
 // Weights w [N, K], float32 or bfloat16, each rounded to the nearest that its bits can say, and laid as the tiles read them;
-// what is beyond row N stays.
+// beyond row N there are zeros.
 void genus_pack(int bits, const void* w, int bf16, int64_t N, int64_t K, uint8_t* to, int threads) {
     const auto read = [&](int64_t at) {
         if (!bf16) return _mm512_loadu_ps(static_cast<const float*>(w) + at);

@@ -2,11 +2,10 @@
 
 Of 4 bits, each 32 weights of a row have a scale and a least value: w = d q + m, as in GGUF's Q4_1; of 8, each 64 have a
 scale: w = d (q - 128). Activations are rounded to 8 bits, 32 at a time. Of 16, weights and activations are bfloat16.
-Sums are float32. Embeddings stay as
-they are, the output matrix has 8 bits at least: that is where 4 cost most. The C++ file is compiled when first needed,
-which takes a few seconds, and kept; where that does not work (no compiler, a processor without AVX-512 VNNI) torch
-multiplies the same rounded weights: as good, no faster. Weights of 16 bits are packed only where the kernel reads them
-(`halves`).
+Sums are float32. Embeddings stay as they are, the output matrix has 8 bits at least: that is where 4 cost most. The C++
+file is compiled when first needed, which takes a few seconds, and kept; where that does not work (no compiler, a
+processor without AVX-512 VNNI) torch multiplies the same rounded weights: as good, no faster. Weights of 16 bits are
+packed only where the kernel reads them (`halves`).
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ from genus.compiled import compiled
 from genus.errors import UsageError
 from genus.networks.attention import Memory, Table
 
-COLUMNS, ROWS, HALF = 32, 16, 16  # COLUMNS: of activations that are rounded alike; rows of weights are a multiple
-MIDDLE = 128  # q of no weight, of 8 bits
+COLUMNS, ROWS, HALF = 32, 16, 16  # COLUMNS: of activations that are rounded alike; a row has a multiple
+MIDDLE = 128  # q of a weight that is 0, of 8 bits
 LINE, LARGE = 64, 8 << 20  # bytes: of the cache's lines; of weights that are worth large pages
 SIZES = ("depth", "width", "head", "heads", "kv_heads", "hidden")
 SOURCE = Path(__file__).with_suffix(".cpp")
@@ -61,11 +60,11 @@ def grouped(x: Tensor, bits: int) -> Tensor:
 
 
 def rounded(w: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Weights [N, K] as q uint8 [N, K], and d, m float16 [N, groups]: w is about d q + m. Of 8 bits m = -128 d."""
+    """Weights [N, K] as q uint8 [N, K], and d, m [N, groups]: w is about d q + m. float16, but m = -128 d of 8 bits."""
     groups = grouped(w.float(), bits)
     if bits == 8:
         d = (groups.abs().amax(-1) / (MIDDLE - 1)).half()
-        m = -MIDDLE * d
+        m = -MIDDLE * d.float()
     else:
         least, most = groups.amin(-1), groups.amax(-1)
         d, m = ((most - least) / (2**bits - 1)).half(), least.half()
@@ -145,7 +144,8 @@ def packed(linears: Sequence[nn.Linear | nn.Embedding], weights: Iterable[Tensor
         outputs, inputs = linear.weight.shape
         with torch.device("meta"):
             made.append(PackedLinear(inputs, outputs, bits))
-        made[-1].bias = linear.bias if isinstance(linear, nn.Linear) else None
+        if isinstance(linear, nn.Linear) and linear.bias is not None:  # its own: that one may be trained on
+            made[-1].bias = nn.Parameter(linear.bias.detach().float(), requires_grad=False)
     together(made)
     for part, weight in zip(made, weights, strict=True):
         part.eval().take(weight.detach())
@@ -159,7 +159,8 @@ def together(parts: Sequence[PackedLinear]) -> None:
     """
     weights = [part.get_buffer("w") for part in parts]
     sizes = [-(-w.numel() // LINE) * LINE for w in weights]
-    if len({None if w.is_meta else w.untyped_storage().data_ptr() for w in weights} - {None}) == 1 < len(parts):
+    new = any(w.is_meta for w in weights)
+    if not new and len({w.untyped_storage().data_ptr() for w in weights}) == 1 < len(parts):
         return
     if sum(sizes) < LARGE or not hasattr(mmap, "MADV_HUGEPAGE"):
         for part, w in zip(parts, weights, strict=True):

@@ -15,7 +15,7 @@ from genus.core import Cond, Network, Scoring, Several, Space, State
 
 
 @final
-class Halves(Network):
+class Forms(Network):
     """at_once, drawn: make the forms; what is read with a state is read by the second."""
 
     def __init__(self, space: Space, at_once: Callable[[], Network], drawn: Callable[[], Network]) -> None:
