@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,19 @@ def test_the_number_format_is_part_of_the_address(digits: Run, tmp_path: Path) -
     assert plain[1].read_bytes() != half[1].read_bytes()
     assert manifest.read(half[1]).knobs == {"steps": 4, "precision": "bf16"}
     assert [reproduce(path).how for path in (plain[1], half[1])] == ["identical", "identical"]
+
+
+@pytest.mark.parametrize("brisk", [False, True])
+def test_what_the_processor_chose_is_noted(
+    tales: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, brisk: bool
+) -> None:
+    model = tales.model()
+    monkeypatch.setattr(type(model.nets["net"]), "brisk", property(lambda net: brisk))
+    monkeypatch.setattr(Run, "model", lambda run: replace(model, drawn="bf16"))
+    path = generate(tales, "Gr", 1, 7, tmp_path, {"tokens": 20}).files[0]
+    assert manifest.read(path).knobs == {"tokens": 20, "precision": "bf16" if brisk else "fp32"}
+    monkeypatch.setattr(type(model.nets["net"]), "brisk", property(lambda net: not brisk))  # on another one
+    assert reproduce(path).how == "identical"
 
 
 @pytest.mark.parametrize("level", [1, 100])

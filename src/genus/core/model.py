@@ -79,6 +79,17 @@ class Model:
         x = self.codec.encode([item])[0]
         return x[:, : x.shape[1] - 1] if self.codec.streams else x
 
+    @property
+    def _own(self) -> Precision:
+        gains = self.sampler.wide or any(isinstance(net, Network) and net.brisk for net in self.nets.values())
+        return (self.drawn or self.precision) if gains else "fp32"
+
+    @property
+    def settled(self) -> dict[str, Precision]:
+        """The knob by which another processor draws as this one does: the precision, where that is a matter of both."""
+        own = self.drawn or self.precision
+        return {} if self.sampler.wide or own == "fp32" else {"precision": self._own}
+
     @cached_property
     def _packed(self) -> dict[int, nn.ModuleDict]:
         return {}
@@ -91,8 +102,7 @@ class Model:
         """
         if precision is not None and precision not in get_args(Precision):
             raise UsageError(f"precision = {precision!r}; choose one of {', '.join(get_args(Precision))}")
-        gains = self.sampler.wide or any(isinstance(net, Network) and net.brisk for net in self.nets.values())
-        kind = precision or ((self.drawn or self.precision) if gains else "fp32")
+        kind = precision or self._own
         if kind == "fp32":
             return self.nets
         bits = BITS[kind]

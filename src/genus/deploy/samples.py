@@ -151,6 +151,7 @@ def generate(
     made = Generated([], [])
     model = run.model() if draft is None else drafted(run.model(), draft.path)
     chosen: Sequence[int] = range(first, first + n)
+    knobs = {**model.settled, **knobs}
     model, plain = contrasted(model, knobs)
     if best_of is not None:
         chosen = likeliest(model, prompt, seed, range(first, first + best_of), n, plain)
