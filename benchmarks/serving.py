@@ -1,6 +1,6 @@
 """What guesses and kept beginnings save: an imported chat model, one thread, by the processor's time.
 
-    python benchmarks/serving.py --run RUN --precision int8,int4 --rounds 8
+    python benchmarks/serving.py --run RUN --precision bf16,int8,int4 --rounds 8
 
 Guesses (`--lookup`): code that goes on and summaries (of SciTLDR's abstracts; without that set, of a
 page here), greedy and drawn, with and without in turns; the texts must be the same. Seconds are those behind the first
@@ -49,7 +49,7 @@ def drawn(model: Any, prompt: Any, knobs: dict[str, Any], chorus: Chorus | None 
 
 
 def guessed(model: Any, precision: str, what: str, temperature: float, args: Any) -> list[Row]:
-    """Texts with guesses and without, in turns. The bar is for the first of the precisions."""
+    """Texts with guesses and without, in turns. The bar is for the first of the precisions, in which it draws by itself."""
     found, same = list[tuple[float, float]](), 0
     for turn in range(args.rounds):
         knobs = {"temperature": temperature, "top_p": 0.95, "tokens": args.tokens, "precision": precision}
@@ -97,7 +97,7 @@ def begun(model: Any, args: Any) -> list[Row]:
 
 def main() -> None:
     extra = {
-        "--run": (str, None), "--precision": (str, "int8,int4"), "--rounds": (int, 8), "--tokens": (int, 96),
+        "--run": (str, None), "--precision": (str, "bf16,int8,int4"), "--rounds": (int, 8), "--tokens": (int, 96),
         "--tasks": (str, "code,summary"), "--temperatures": (str, "0,0.7"), "--lookup": (int, 3), "--ahead": (int, 6),
         "--long": (int, 2000),
     }  # fmt: skip

@@ -155,12 +155,13 @@ def test_lookup_changes_no_sample_and_saves_calls():
 
 def test_guesses_are_as_many_as_they_are_worth():
     trust = Trust()
-    assert trust.most(3, 8) > trust.most(1, 8) >= 1 and trust.most(3, 2) == 2
-    assert trust.most(3, 8) > trust.most(3, 8, rows=8) >= trust.most(3, 8, rows=32) == 0, "beside many it pays not"
+    assert trust.most(3, 8, 0.12) > trust.most(1, 8, 0.12) >= 1 and trust.most(3, 2, 0.12) == 2
+    assert trust.most(1, 8, 0.02) > trust.most(1, 8, 0.12)
+    assert trust.most(3, 8, 0.12) > trust.most(3, 8, 0.12, 8) >= trust.most(3, 8, 0.12, 32) == 0, "many get a cell each"
     for _ in range(30):
         trust.learn(1, 4, 0)
         trust.learn(2, 4, 4)
-    assert trust.most(1, 8) == 0 and trust.most(2, 8) == 8
+    assert trust.most(1, 8, 0.12) == 0 and trust.most(2, 8, 0.12) == 8
     trust.learn(3, 8, 2)
     assert trust.made[3] - Trust().made[3] == 3, "what stands behind a wrong guess tells nothing"
 

@@ -321,7 +321,7 @@ class Memory(State):
         made = Memory(sum(map(len, rows)), cells, layers, heads, head, self.dtype, self.mute)
         made.fed = [part.fed[row] for part, taken in zip(parts, rows, strict=True) for row in taken]
         made._kept(parts, rows)
-        made.wanted = self.wanted
+        made.wanted, made.price = self.wanted, self.price
         if self.heard is not None:
             made.tell(
                 torch.cat(

@@ -31,7 +31,7 @@ from genus.networks.attention import Memory, Scaled, Table, Turned, attend, begu
 from genus.networks.experts import Experts, gated
 from genus.networks.forms import Forms
 from genus.networks.lora import Adapted
-from genus.networks.packed import COLUMNS, PackedLayers, PackedLinear, halves, kernel, packed
+from genus.networks.packed import COLUMNS, PRICES, PackedLayers, PackedLinear, halves, kernel, packed
 from genus.networks.scores import scored
 from genus.networks.stretches import Evenly, Stretch, Yarn
 from genus.parts import Part
@@ -204,7 +204,9 @@ class Decoder(Network):
         """Room for `cells` cells."""
         c = self.config
         dtype = weight(self.norm).dtype if self.layers is None else torch.float16
-        return Memory(batch, cells, c.depth, c.kv_heads, c.head, dtype, mute=int(c.apart))
+        made = Memory(batch, cells, c.depth, c.kv_heads, c.head, dtype, mute=int(c.apart))
+        made.price = made.price if self.layers is None else PRICES[self.layers.bits]
+        return made
 
     def read(self, ids: Tensor, memory: Memory | None = None, starts: Tensor | None = None) -> Tensor:
         """Ids [B, n], all below `vocab`, to vectors [B, n, width] behind the last norm.

@@ -27,6 +27,7 @@ from genus.networks.attention import Memory, Table
 
 COLUMNS, ROWS, HALF = 32, 16, 16  # COLUMNS: of activations that are rounded alike; a row has a multiple
 MIDDLE = 128  # q of a weight that is 0, of 8 bits
+PRICES = {4: 0.12, 8: 0.05, 16: 0.02}  # of `State`, by bits: passes of 1 to 8 cells on the processors that were timed
 LINE, LARGE = 64, 8 << 20  # bytes: of the cache's lines; of weights that are worth large pages
 SIZES = ("depth", "width", "head", "heads", "kv_heads", "hidden")
 SOURCE = Path(__file__).with_suffix(".cpp")
@@ -216,6 +217,7 @@ class PackedLayers(nn.Module):
 
     def __init__(self, config: Any, layers: nn.ModuleList, bits: int) -> None:
         super().__init__()
+        self.bits = bits
         self.sizes = _Sizes(*(getattr(config, name) for name in SIZES), bits, config.eps)
         products = [getattr(layer, name) for layer in layers for name in ("qkv", "out", "up", "down")]
         together(products)

@@ -46,7 +46,6 @@ class Said:
 #: How likely a guess by what followed is right, by how many ids agreed (0 never does), before any was made; and how
 #: many guesses that counts for.
 EXPECTED, COUNTS = (0.0, 0.4, 0.6, 0.75), 4.0
-CHECKED = 0.12  # what reading one cell more costs, beside a pass of one: an eighth on the processors that were timed
 
 
 @final
@@ -57,18 +56,19 @@ class Trust:
     right: list[float] = field(default_factory=lambda: [COUNTS * p for p in EXPECTED])
     made: list[float] = field(default_factory=lambda: [COUNTS] * len(EXPECTED))
 
-    def most(self, agreed: int, room: int, rows: int = 1) -> int:
+    def most(self, agreed: int, room: int, price: float, rows: int = 1) -> int:
         """The number of guesses, `room` at most, with most cells drawn for what their check costs.
 
-        rows: samples of the pass. Beside many, each of which gets a cell by it, a wrong guess costs as much as a cell.
+        price: see `State`. rows: samples of the pass: beside many, each of which gets a cell by it, a wrong guess costs
+        as much as a cell.
         """
         at = min(agreed, len(EXPECTED) - 1)
-        p, chosen, drawn, price = self.right[at] / self.made[at], 0, float(rows), 1 + CHECKED * (rows - 1)
-        best = drawn / price
+        p, chosen, drawn, cost = self.right[at] / self.made[at], 0, float(rows), 1 + price * (rows - 1)
+        best = drawn / cost
         for k in range(1, room + 1):
             drawn += p**k
-            if drawn / (price + CHECKED * k) > best:
-                best, chosen = drawn / (price + CHECKED * k), k
+            if drawn / (cost + price * k) > best:
+                best, chosen = drawn / (cost + price * k), k
         return chosen
 
     def learn(self, agreed: int, made: int, right: int) -> None:
@@ -123,13 +123,13 @@ class Row:
         made.n, made.done = self.n, not cells
         return made
 
-    def followed(self, room: int, rows: int) -> Tensor | None:
-        """Guesses [C, k], `room` at most, by what followed before; None: there are none worth it. rows: see `Trust`."""
+    def followed(self, room: int, price: float, rows: int) -> Tensor | None:
+        """Guesses [C, k], `room` at most, by what followed before; None: there are none worth it. See `Trust.most`."""
         found = followed(self.past, self.draw.lookup, room) if room else None
         self.agreed, guess = (0, None) if found is None else (found[1], found[0])
         if guess is None:
             return None
-        few = self.trust.most(self.agreed, guess.shape[1], rows)
+        few = self.trust.most(self.agreed, guess.shape[1], price, rows)
         return guess[:, :few] if few else None
 
     def ruled(self, logits: Tensor) -> Tensor:
@@ -240,7 +240,8 @@ class Drawing:
             return [None] * len(room)
         if self.draft is not None:
             return self._drafts(room)
-        return [row.followed(k, len(self.rows)) for row, k in zip(self.rows, room, strict=True)]
+        price = State.price if self.reader.state is None else self.reader.state.price
+        return [row.followed(k, price, len(self.rows)) for row, k in zip(self.rows, room, strict=True)]
 
     def _drafts(self, room: list[int]) -> list[Tensor | None]:
         """What the draft would draw, with the rows' own noise."""
