@@ -49,7 +49,7 @@ def drawn(model: Any, prompt: Any, knobs: dict[str, Any], chorus: Chorus | None 
 
 
 def guessed(model: Any, precision: str, what: str, temperature: float, args: Any) -> list[Row]:
-    """Texts with guesses and without, in turns. The bar is for the first precision: that in which it draws by itself."""
+    """Texts with guesses and without, in turns. The bar is for the first precision, its own."""
     found, same = list[tuple[float, float]](), 0
     for turn in range(args.rounds):
         knobs = {"temperature": temperature, "top_p": 0.95, "tokens": args.tokens, "precision": precision}
