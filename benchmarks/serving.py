@@ -48,9 +48,12 @@ def drawn(model: Any, prompt: Any, knobs: dict[str, Any], chorus: Chorus | None 
     return said, first, time.process_time() - begun
 
 
-def guessed(model: Any, precision: str, what: str, temperature: float, args: Any) -> list[Row]:
-    """Texts with guesses and without, in turns. The bar is for the first precision, its own."""
-    found, same = list[tuple[float, float]](), 0
+Pairs = list[tuple[float, float]]  # seconds of a text without guesses and with
+
+
+def guessed(model: Any, precision: str, what: str, temperature: float, args: Any) -> tuple[Pairs, list[Row]]:
+    """Texts with guesses and without, in turns."""
+    found, same = Pairs(), 0
     for turn in range(args.rounds):
         knobs = {"temperature": temperature, "top_p": 0.95, "tokens": args.tokens, "precision": precision}
         guessing = {**knobs, "lookup": args.lookup, "ahead": args.ahead}
@@ -60,17 +63,20 @@ def guessed(model: Any, precision: str, what: str, temperature: float, args: Any
         same += one[0] == other[0]
         found.append((one[2] - one[1], other[2] - other[1]))
         print(f"{precision}, {what}, temperature {temperature:g}: {found[-1][0] / found[-1][1]:.2f}", flush=True)
+    name = f"{precision}: {what}, {'greedy' if temperature == 0 else f'temperature {temperature:g}'}"
+    return found, [
+        gained(name, found),
+        Row(f"{name}: texts that stay the same, of {args.rounds}", same, bar=f"= {args.rounds}"),
+    ]
+
+
+def gained(name: str, found: Pairs, bar: str | None = None) -> Row:
+    """How many times as fast guesses make these texts together."""
 
     def ratio(pairs: Any) -> float:
         return float(sum(a for a, _ in pairs) / sum(b for _, b in pairs))
 
-    name = f"{precision}: {what}, {'greedy' if temperature == 0 else f'temperature {temperature:g}'}"
-    bar = ">= 1.3" if precision == args.precision.split(",")[0] else None
-    span = bootstrap(found, ratio)  # type: ignore[arg-type]
-    return [
-        Row(f"{name}: times as fast by lookup", ratio(found), *span, bar=bar),
-        Row(f"{name}: texts that stay the same, of {args.rounds}", same, bar=f"= {args.rounds}"),
-    ]
+    return Row(f"{name}: times as fast by lookup", ratio(found), *bootstrap(found, ratio), bar=bar)  # type: ignore[arg-type]
 
 
 def begun(model: Any, args: Any) -> list[Row]:
@@ -110,8 +116,13 @@ def main() -> None:
     for precision in args.precision.split(","):
         drawn(model, "The", {"temperature": 0, "tokens": args.tokens, "precision": precision})
         for what in args.tasks.split(","):
+            every = Pairs()
             for temperature in args.temperatures.split(","):
-                rows += guessed(model, precision, what, float(temperature), args)
+                found, said = guessed(model, precision, what, float(temperature), args)
+                every, rows = [*every, *found], [*rows, *said]
+            # Its bar is for the first precision: that in which the model draws by itself.
+            bar = ">= 1.3" if precision == args.precision.split(",")[0] else None
+            rows.append(gained(f"{precision}: {what}, all of these", every, bar))
     if args.long:
         rows += begun(model, args)
     note = (
