@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from genus.core import Batch, Roads, Space
-from genus.networks import decoder
+from genus.networks import layer
 from genus.networks.again import through
 from genus.networks.attention import Scaled, taped
 from genus.networks.decoder import DecoderConfig
@@ -44,7 +44,7 @@ def test_a_decoder_keeps_less_and_learns_the_same(gate, lora, monkeypatch):
     seen = []
     for plainly in (False, True):
         if plainly:
-            monkeypatch.setattr(decoder, "through", lambda cheap, product, x: product(cheap(x)))
+            monkeypatch.setattr(layer, "through", lambda cheap, product, x: product(cheap(x)))
         torch.manual_seed(0)
         config = DecoderConfig(depth=2, width=32, head=16, heads=2, kv_heads=1, hidden=128, gate=gate)
         nets = nn.ModuleDict({"net": config.build(Space((16,), 1, 20), Roads())})

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from genus.errors import UsageError
 from genus.networks.attention import Table, places
-from genus.networks.decoder import Decoder, Layer, weight
+from genus.networks.decoder import Decoder
+from genus.networks.layer import Layer, weight
 from genus.networks.packed import COLUMNS, PackedLinear, rounded
 from genus.networks.rounding import fed_back, scaled
 

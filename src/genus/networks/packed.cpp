@@ -146,9 +146,11 @@ inline void written(const __m512 (&total)[N][R], float* y, int rows, int stride)
 }
 
 // As `tile4`, of R times sixteen rows, `size` bytes apart: what is loaded of weights or activations serves all of the others.
-// FEW: how many activations at once.
+// FEW: how many activations at once. STEPS: of a group, with each of which `share` bytes are fetched; parted: with how many of
+// the parts that activations come in.
 struct Eighths {
-    static constexpr int FEW = 4, BITS = 8;
+    static constexpr int FEW = 4, BITS = 8, STEPS = 1;
+    static int parted(int parts) { return parts; }
     template <int N, int R>
     __attribute__((noinline)) static void tile(const uint8_t* w, size_t size, const Acts& x, int t, int K, float* y, int rows,
                                                int stride, const uint8_t* next, int share) {
@@ -206,7 +208,8 @@ struct Eighths {
 
 #ifdef __AVX512BF16__
 struct Sixteenths {
-    static constexpr int FEW = 6, BITS = 16;
+    static constexpr int FEW = 6, BITS = 16, STEPS = group_of(16) / 2;
+    static int parted(int parts) { return parts == 2 ? 2 : 1; }  // of more the first alone: as was timed
     template <int N, int R>
     __attribute__((noinline)) static void tile(const uint8_t* w, size_t size, const Acts& acts, int t, int K, float* y, int rows,
                                                int stride, const uint8_t* next, int share) {
@@ -216,11 +219,8 @@ struct Sixteenths {
         for (int i = 0; i < N; i++)
 #pragma GCC unroll 2
             for (int r = 0; r < R; r++) total[i][r] = _mm512_setzero_ps();
-        for (int k = 0; k < K; k += 2, w += 64) {
-            if (k % group_of(16) == 0) {
-                for (int i = 0; i < share; i += 64) _mm_prefetch((const char*)next + i, HINT);
-                next += share;
-            }
+        for (int k = 0; k < K; k += 2, w += 64, next += share) {
+            for (int i = 0; i < share; i += 64) _mm_prefetch((const char*)next + i, HINT);
             __m512bh u[R];
 #pragma GCC unroll 2
             for (int r = 0; r < R; r++) u[r] = (__m512bh)_mm512_loadu_si512(w + r * size);
@@ -254,14 +254,16 @@ void banded(const uint8_t* w, const Acts& x, int T, int N, int K, float* y, int 
     constexpr int BLOCK = block_of(Kind::BITS), FEW = Kind::FEW;
     const int G = groups_of(Kind::BITS, K), blocks = (N + ROWS - 1) / ROWS, parts = (T + FEW - 1) / FEW;
     const size_t size = size_t(G) * BLOCK;
-    const int share = (BANDS * BLOCK / 64 + parts - 1) / parts * 64;  // of the next rows, which come meanwhile
+    // The next rows come meanwhile: with the first `over` parts of this one, a share with each step.
+    const int over = Kind::parted(parts), steps = G * Kind::STEPS;
+    const int share = (BANDS * BLOCK / Kind::STEPS / 64 + over - 1) / over * 64;
 #pragma omp parallel for num_threads(threads) schedule(static) if (threads > 1)
     for (int b = 0; b < blocks; b += BANDS) {
         const uint8_t* at = w + b * size;
         for (int p = 0, t = 0; p < parts; p++) {
             const int n = (T - t + parts - p - 1) / (parts - p);  // as even as can be
             tiled<Kind, FEW>(n, std::min(BANDS, blocks - b), at, size, x, t, K, y + size_t(t) * N + b * ROWS, N - b * ROWS, N,
-                             at + BANDS * size + size_t(p) * G * share, share);
+                             at + BANDS * size + size_t(p) * steps * share, p < over ? share : 0);
             t += n;
         }
     }
